@@ -1,0 +1,185 @@
+//! The contract between xds-server and the Wasm filters.
+//!
+//! xds-server renders these types as JSON into each filter's plugin configuration (a `StringValue`); the
+//! filters parse them in `on_configure`. Which policy a request gets is decided by its route, see
+//! [`RoutePolicies`]. There is no decision in this crate, and no default that the operator did not see in
+//! the YAML: xds-server fills every field.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+mod route_policies;
+
+pub use route_policies::{METADATA_NAMESPACE, METADATA_POLICIES, RoutePolicies};
+
+/// Header that carries who is calling, from the auth filter to everything behind it.
+pub const CONSUMER_HEADER: &str = "x-consumer-id";
+/// Header that says how the caller proved it: `jwt` or `api_key`.
+pub const CREDENTIAL_TYPE_HEADER: &str = "x-credential-type";
+/// Header with the public id of the credential: a token's `jti`, an API key's id.
+pub const CREDENTIAL_ID_HEADER: &str = "x-credential-id";
+
+/// Plugin configuration of `auth.wasm`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthConfig {
+    /// Identity headers sent by the client are removed unless this is true. True only on listeners whose
+    /// clients are our own proxies (a sidecar's inbound listener).
+    pub trust_identity_headers: bool,
+    /// Policies by name, as routes refer to them.
+    pub policies: BTreeMap<String, AuthPolicy>,
+}
+
+/// How one group of routes is authenticated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuthPolicy {
+    /// `realm` of the `WWW-Authenticate` challenge (RFC 9110 section 11.5).
+    pub realm: String,
+    /// The first provider whose credential is present decides; a bad credential is never retried with the
+    /// next provider of another kind. JWT providers are told apart by issuer.
+    pub any_of: Vec<AuthProvider>,
+}
+
+/// One way to authenticate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthProvider {
+    /// A JSON Web Token (RFC 7519) in a header.
+    Jwt(JwtProvider),
+    /// An opaque API key in a header.
+    ApiKey(ApiKeyProvider),
+}
+
+/// How tokens of one issuer are checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JwtProvider {
+    /// Required `iss`.
+    pub issuer: String,
+    /// At least one must be in `aud`. Empty: `aud` is not checked.
+    pub audiences: Vec<String>,
+    /// Algorithms accepted; a key's own `alg` narrows it further. Never `none`.
+    pub algorithms: Vec<Algorithm>,
+    /// The issuer's JSON Web Key Set (RFC 7517). `None`: not fetched yet, so its tokens get 503.
+    pub jwks: Option<serde_json::Value>,
+    /// Leeway on `exp` and `nbf`, in seconds.
+    pub clock_skew_seconds: u64,
+    /// Header the token is in, lower case.
+    pub header: String,
+    /// What stands before the token, matched without case: `Bearer ` by default.
+    pub prefix: String,
+    /// Scopes (RFC 8693 `scope`, or `scp`) that must all be there; else 403 `insufficient_scope`.
+    pub required_scopes: Vec<String>,
+    /// Claims copied to request headers, always replacing what the client sent.
+    pub claims_to_headers: Vec<ClaimToHeader>,
+    /// Whether the token goes on to the upstream. False strips it.
+    pub forward: bool,
+}
+
+/// Signature algorithms (RFC 7518 section 3.1, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Algorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// Ed25519.
+    EdDSA,
+    /// HMAC with SHA-256.
+    HS256,
+}
+
+/// One claim copied to one header.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimToHeader {
+    /// Claim name; dots step into objects. Strings go as they are, other values as JSON.
+    pub claim: String,
+    /// Header name, lower case.
+    pub header: String,
+}
+
+/// How API keys are checked: against the list first, then by introspection where one is set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyProvider {
+    /// Header the key is in, lower case.
+    pub header: String,
+    /// Keys known up front.
+    pub keys: Vec<ApiKey>,
+    /// Where to ask about other keys.
+    pub introspection: Option<Introspection>,
+    /// Whether the key goes on to the upstream. False strips it.
+    pub forward: bool,
+}
+
+/// One API key: never the key itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// SHA-256 of the key, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+    /// Who it belongs to; becomes [`CONSUMER_HEADER`].
+    pub consumer: String,
+    /// Public id of the key; becomes [`CREDENTIAL_ID_HEADER`].
+    pub id: String,
+}
+
+/// A service that knows API keys: `POST {path}` with `{"key_sha256": "<hex>"}` answers 200 with
+/// `{"active": true, "consumer": "…", "key_id": "…"}` or `{"active": false}` (after RFC 7662).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Introspection {
+    /// Envoy cluster to call.
+    pub cluster: String,
+    /// `:authority` of the call.
+    pub authority: String,
+    /// Path of the call.
+    pub path: String,
+    /// How long to wait for the answer, in milliseconds; then the request gets 503.
+    pub timeout_ms: u64,
+    /// How long an active key is remembered per worker, in milliseconds.
+    pub positive_ttl_ms: u64,
+    /// How long an unknown key is remembered per worker, in milliseconds.
+    pub negative_ttl_ms: u64,
+    /// Entries remembered per worker at most.
+    pub cache_size: usize,
+}
+
+/// Plugin configuration of `rate_limit.wasm`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitConfig {
+    /// Policies by name, as routes refer to them.
+    pub policies: BTreeMap<String, RateLimitPolicy>,
+}
+
+/// A token bucket per key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitPolicy {
+    /// The parts that make the key, in order. Empty: one bucket for all.
+    pub key: Vec<KeyPart>,
+    /// Requests that `period_ms` refills.
+    pub limit: u64,
+    /// The period, in milliseconds.
+    pub period_ms: u64,
+    /// Size of the bucket: requests that may come at once. At least 1.
+    pub burst: u64,
+}
+
+/// One part of a rate-limit key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPart {
+    /// [`CONSUMER_HEADER`] as the auth filter set it; the client address where nobody is known.
+    Consumer,
+    /// Address of the client behind the trusted hops, without the port.
+    ClientAddress,
+    /// Name of the matched route.
+    Route,
+    /// Value of a request header, lower-case name; the empty value where it is absent.
+    Header(String),
+}
