@@ -25,6 +25,14 @@ pub fn validate(toolbox: &Toolbox, bootstrap: &Path) -> Result<Output> {
     command.output().with_context(|| format!("running {}", toolbox.envoy.display()))
 }
 
+/// Its version, as in `1.34.0`.
+pub fn version(toolbox: &Toolbox) -> Result<String> {
+    let output = Command::new(&toolbox.envoy).arg("--version").output().context("running Envoy")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let version = said.split('/').nth(1).with_context(|| format!("Envoy gave its version as {said}"))?;
+    Ok(version.to_owned())
+}
+
 /// Fails until the Envoy behind this admin port has its first configuration and serves.
 pub fn ready(admin: u16) -> Result<()> {
     let reply = Client::new(admin).get("/ready").send()?;

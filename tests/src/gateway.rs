@@ -66,19 +66,24 @@ impl Gateway {
 
     /// xds-server and the edge Envoy only, on this YAML.
     pub fn edge_only(name: &str, yaml: impl FnOnce(&Ports) -> String) -> Result<Self> {
-        Self::edge_only_from(name, |folder, ports| {
-            let file = folder.join("gateway.yaml");
-            write(&file, &yaml(ports))?;
-            Ok(file)
-        })
+        Self::start_edge(stack(name)?, |folder, ports| one_file(folder, &yaml(ports)))
     }
 
-    /// xds-server and the edge Envoy only, on the file or folder that `lay_out` makes in an empty folder.
+    /// As [`Self::edge_only`], with one worker in Envoy, so that a bench can load it fully.
+    pub fn single_worker(name: &str, yaml: impl FnOnce(&Ports) -> String) -> Result<Self> {
+        let stack = Stack { concurrency: 1, ..stack(name)? };
+        Self::start_edge(stack, |folder, ports| one_file(folder, &yaml(ports)))
+    }
+
+    /// As [`Self::edge_only`], on the file or folder that `lay_out` makes in an empty folder.
     pub fn edge_only_from(
         name: &str,
         lay_out: impl FnOnce(&Path, &Ports) -> Result<PathBuf>,
     ) -> Result<Self> {
-        let mut stack = stack(name)?;
+        Self::start_edge(stack(name)?, lay_out)
+    }
+
+    fn start_edge(mut stack: Stack, lay_out: impl FnOnce(&Path, &Ports) -> Result<PathBuf>) -> Result<Self> {
         let folder = stack.folder.join("config");
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         stack.gateway = lay_out(&folder, &stack.ports)?;
@@ -208,6 +213,12 @@ impl Drop for Gateway {
     }
 }
 
+fn one_file(folder: &Path, text: &str) -> Result<PathBuf> {
+    let file = folder.join("gateway.yaml");
+    write(&file, text)?;
+    Ok(file)
+}
+
 /// Replaces a file in one step.
 pub fn replace(path: &Path, text: &str) -> Result<()> {
     let new = path.with_extension("yaml.new~");
@@ -218,7 +229,7 @@ pub fn replace(path: &Path, text: &str) -> Result<()> {
 fn stack(name: &str) -> Result<Stack> {
     let folder = work_dir::new(name)?;
     let gateway = folder.join("gateway.yaml");
-    Ok(Stack { toolbox: Toolbox::find()?, ports: Ports::free()?, folder, gateway })
+    Ok(Stack { toolbox: Toolbox::find()?, ports: Ports::free()?, folder, gateway, concurrency: 2 })
 }
 
 /// A test that failed while it held the lock has said so itself.

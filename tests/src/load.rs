@@ -18,8 +18,8 @@ use tokio::{task::JoinHandle, time};
 
 use crate::{ports::loopback, runtime::runtime, wait};
 
-use connection::Connection;
-pub use report::Report;
+pub(crate) use connection::Connection;
+pub use report::{Report, percentile};
 
 mod connection;
 mod report;

@@ -33,6 +33,8 @@ pub struct Stack {
     pub folder: PathBuf,
     /// The gateway YAML, a file or a folder.
     pub gateway: PathBuf,
+    /// Workers of each Envoy.
+    pub concurrency: u32,
 }
 
 /// Which of the two Envoys.
@@ -88,7 +90,7 @@ impl Stack {
     /// Starts one of the Envoys and waits until it serves. Needs xds-server.
     pub fn start_proxy(&self, proxy: Proxy) -> Result<Process> {
         let bootstrap = self.bootstrap(proxy)?;
-        let command = envoy::serve(&self.toolbox, &bootstrap, 2);
+        let command = envoy::serve(&self.toolbox, &bootstrap, self.concurrency);
         let log = format!("{}.log", proxy.name());
         self.start(proxy.name(), command, &log, || envoy::ready(self.admin_port(proxy)))
     }

@@ -4,7 +4,7 @@ use std::{convert::Infallible, net::SocketAddr};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -16,6 +16,8 @@ use crate::{ports, runtime::runtime};
 /// Header of every answer: the name of the upstream that gave it.
 pub const NAME_HEADER: &str = "x-upstream";
 
+type Answer = Response<Full<Bytes>>;
+
 /// A running upstream; stops when dropped.
 #[derive(Debug)]
 pub struct Upstream {
@@ -26,13 +28,25 @@ pub struct Upstream {
 impl Upstream {
     /// Starts one on a free port; its answers carry the name.
     pub fn start(name: &'static str) -> Result<Self> {
+        Self::serve(move |request| answer(name, request))
+    }
+
+    /// Starts one whose answers are empty but for the name, so that a bench measures little of it.
+    pub fn start_silent(name: &'static str) -> Result<Self> {
+        Self::serve(move |_| async move { Ok(named(name, Bytes::new())) })
+    }
+
+    fn serve<F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Result<Self>
+    where
+        F: Future<Output = Result<Answer, Infallible>> + Send + 'static,
+    {
         let address = ports::loopback(ports::free()?);
         let listener = runtime().block_on(TcpListener::bind(address)).context("binding the upstream")?;
         let server = runtime().spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 // Without it, keep-alive connections wait 40 ms for a delayed acknowledgement.
                 let _ = stream.set_nodelay(true);
-                let service = service_fn(move |request| answer(name, request));
+                let service = service_fn(answer.clone());
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -51,7 +65,7 @@ impl Drop for Upstream {
     }
 }
 
-async fn answer(name: &'static str, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(name: &'static str, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
     let length = body.collect().await.map_or(0, |body| body.to_bytes().len());
     // Byte for byte as Latin-1, since header values need not be UTF-8.
@@ -69,7 +83,11 @@ async fn answer(name: &'static str, request: Request<Incoming>) -> Result<Respon
         "headers": headers,
         "body_length": length,
     });
-    let mut response = Response::new(Full::new(Bytes::from(seen.to_string())));
-    response.headers_mut().insert(NAME_HEADER, http::HeaderValue::from_static(name));
-    Ok(response)
+    Ok(named(name, Bytes::from(seen.to_string())))
+}
+
+fn named(name: &'static str, body: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(body));
+    response.headers_mut().insert(NAME_HEADER, HeaderValue::from_static(name));
+    response
 }

@@ -12,18 +12,18 @@ use tokio::net::TcpStream;
 /// How much of an error's body stands in the reason.
 const BODY_SHOWN: usize = 120;
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     address: SocketAddr,
     sender: Option<SendRequest<Empty<Bytes>>>,
 }
 
 impl Connection {
-    pub(super) fn new(address: SocketAddr) -> Self {
+    pub(crate) fn new(address: SocketAddr) -> Self {
         Self { address, sender: None }
     }
 
     /// Sends one request and reads its answer; the error is the reason for the account.
-    pub(super) async fn get(&mut self, path: &str, headers: &[(&'static str, String)]) -> Result<(), String> {
+    pub(crate) async fn get(&mut self, path: &str, headers: &[(&'static str, String)]) -> Result<(), String> {
         let mut request = Request::get(path).header("host", "load.test");
         for (name, value) in headers {
             request = request.header(*name, value);
