@@ -38,8 +38,8 @@ fn requests(edge: u16) -> [(&'static str, String); 5] {
     let json = "-H 'content-type: application/json'";
     let who = r#"-d '{"email":"ada@example.com","password":"a long passphrase"}'"#;
     [
-        ("Is it there?", format!("  curl -i {url}/healthz\n")),
-        ("Register", format!("  curl -i {url}/v1/accounts {json} \\\n    {who}\n")),
+        ("Is it there?", format!("  curl -iw '\\n' {url}/healthz\n")),
+        ("Register", format!("  curl -iw '\\n' {url}/v1/accounts {json} \\\n    {who}\n")),
         (
             "Log in, and keep the token",
             format!(
@@ -47,11 +47,11 @@ fn requests(edge: u16) -> [(&'static str, String); 5] {
                 r#"sed -n 's/.*"access_token": *"\([^"]*\)".*/\1/p'"#
             ),
         ),
-        ("Call with the token", format!("  curl -i {url}/v1/account -H \"authorization: Bearer $TOKEN\"\n")),
+        ("Call with the token", format!("  curl -iw '\\n' {url}/v1/account -H \"authorization: Bearer $TOKEN\"\n")),
         (
             "Make a key, and call with it",
             format!(
-                "  KEY=$(curl -s {url}/v1/keys {json} -H \"authorization: Bearer $TOKEN\" \\\n    -d '{{\"name\":\"first\"}}' | {})\n  curl -i {url}/v1/apis -H \"x-api-key: $KEY\"\n",
+                "  KEY=$(curl -s {url}/v1/keys {json} -H \"authorization: Bearer $TOKEN\" \\\n    -d '{{\"name\":\"first\"}}' | {})\n  curl -iw '\\n' {url}/v1/apis -H \"x-api-key: $KEY\"\n",
                 r#"sed -n 's/.*"key": *"\([^"]*\)".*/\1/p'"#
             ),
         ),
