@@ -47,7 +47,10 @@ fn requests(edge: u16) -> [(&'static str, String); 5] {
                 r#"sed -n 's/.*"access_token": *"\([^"]*\)".*/\1/p'"#
             ),
         ),
-        ("Call with the token", format!("  curl -iw '\\n' {url}/v1/account -H \"authorization: Bearer $TOKEN\"\n")),
+        (
+            "Call with the token",
+            format!("  curl -iw '\\n' {url}/v1/account -H \"authorization: Bearer $TOKEN\"\n"),
+        ),
         (
             "Make a key, and call with it",
             format!(
