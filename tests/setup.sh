@@ -60,7 +60,7 @@ accept() { # accept CANDIDATE WHERE: takes it as the Envoy to use if it is one, 
     say "Envoy $version $2: $1"
 }
 
-command -v cargo >/dev/null || fail "cargo is missing: install Rust from https://rustup.rs"
+command -v cargo >/dev/null || fail "cargo is missing: install Rust first (rustup is the usual way)"
 command -v cc >/dev/null || install "a C compiler and linker" gcc libc6-dev
 
 case ${1:-} in

@@ -154,3 +154,19 @@ fn yaml(upstream: &Upstream, auth: u16, limit: u16, both: u16) -> String {
         upstream.address(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Load;
+
+    #[test]
+    fn the_bare_envoy_serves() {
+        let upstream = Upstream::start_silent("bare").unwrap();
+        let (envoy, port) = start_bare(&Toolbox::find().unwrap(), &upstream).unwrap();
+        let running = Load::on(port).get("/", &[]).connections(2).start();
+        running.wait_for(100).unwrap();
+        let report = running.stop().unwrap();
+        assert_eq!(report.failures(), 0, "{report}\n{}", envoy.report());
+    }
+}
