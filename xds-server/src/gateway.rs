@@ -9,7 +9,6 @@
 //! Nothing here knows Envoy's types, reads files or waits.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 mod check;
 pub mod model;
@@ -17,19 +16,21 @@ pub mod position;
 pub mod report;
 mod route_name;
 pub mod scalar;
+mod source_map;
 
 pub use model::Gateway;
 use position::Positions;
 pub use report::{Located, Problem, Report};
 pub use route_name::route_name;
+pub use source_map::{SourceFile, SourceMap};
 
-/// One file of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SourceFile {
-    /// Path, as reports show it.
-    pub path: PathBuf,
-    /// Whole text.
-    pub text: String,
+/// A checked gateway, and where each of its values stands.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the YAML says.
+    pub gateway: Gateway,
+    /// For problems that show up later.
+    pub source_map: SourceMap,
 }
 
 /// Parses, merges and checks `files`.
@@ -37,57 +38,33 @@ pub struct SourceFile {
 /// # Errors
 /// Everything that is wrong, as far as it can be seen: syntax and types of every file, then what names and
 /// values say of each other.
-pub fn load(files: &[SourceFile]) -> Result<Gateway, Report> {
+pub fn load(files: Vec<SourceFile>) -> Result<Loaded, Report> {
     let mut problems = Vec::new();
-    let mut parsed = Vec::new();
+    let mut gateways = Vec::new();
+    let mut source_map = SourceMap::default();
     for file in files {
         let (positions, duplicates) = Positions::of(&file.text);
         match parse(&file.text, &positions) {
-            Ok(gateway) => {
-                for duplicate in duplicates {
-                    let message =
-                        format!("this key stands twice; the first is in line {}", duplicate.first_line);
-                    let problem = Problem::key(duplicate.pointer, message);
-                    problems.push(Located::new(problem, file.path.clone(), &file.text, duplicate.position));
-                }
-                parsed.push((file, positions, gateway));
-            }
-            Err((problem, position)) => {
-                problems.push(Located::new(problem, file.path.clone(), &file.text, position));
-            }
+            Ok(gateway) => gateways.push(gateway),
+            Err((problem, position)) => problems.push(Located::new(problem, &file, position)),
         }
+        for duplicate in duplicates {
+            let message = format!("this key stands twice; the first is in line {}", duplicate.first_line);
+            problems.push(Located::new(Problem::key(duplicate.pointer, message), &file, duplicate.position));
+        }
+        source_map.push(file, positions);
     }
     if !problems.is_empty() {
         return Err(Report { problems });
     }
 
     let mut merged = Gateway::default();
-    for (file, positions, gateway) in &parsed {
-        for problem in merge(&mut merged, gateway) {
-            let position = positions.key(&problem.pointer);
-            problems.push(Located::new(problem, file.path.clone(), &file.text, position));
-        }
+    for (index, gateway) in gateways.into_iter().enumerate() {
+        let doubles = merge(&mut merged, gateway);
+        problems.extend(doubles.into_iter().map(|problem| source_map.locate_in(index, problem)));
     }
-    for problem in check::check(&merged) {
-        // The file that knows most of the pointer is the one that wrote the value.
-        let depth = |positions: &Positions| {
-            problem
-                .pointer
-                .match_indices('/')
-                .map(|(end, _)| end)
-                .chain([problem.pointer.len()])
-                .filter(|end| positions.contains(&problem.pointer[..*end]))
-                .count()
-        };
-        if let Some((file, positions, _)) = parsed.iter().max_by_key(|(_, positions, _)| depth(positions)) {
-            let position = match problem.at_key {
-                true => positions.key(&problem.pointer),
-                false => positions.value(&problem.pointer),
-            };
-            problems.push(Located::new(problem, file.path.clone(), &file.text, position));
-        }
-    }
-    if problems.is_empty() { Ok(merged) } else { Err(Report { problems }) }
+    problems.extend(check::check(&merged).into_iter().filter_map(|problem| source_map.locate(problem)));
+    if problems.is_empty() { Ok(Loaded { gateway: merged, source_map }) } else { Err(Report { problems }) }
 }
 
 /// One file's text as the model, or the first thing wrong with it and where.
@@ -142,31 +119,27 @@ fn describe(message: &str, pointer: String, positions: &Positions) -> (Problem, 
 }
 
 /// Moves a file's entries into `merged`; what stands in both is a problem.
-fn merge(merged: &mut Gateway, file: &Gateway) -> Vec<Problem> {
-    fn section<V: Clone>(
+fn merge(merged: &mut Gateway, file: Gateway) -> Vec<Problem> {
+    fn section<V>(
         pointer: &str,
         into: &mut BTreeMap<scalar::Name, V>,
-        from: &BTreeMap<scalar::Name, V>,
+        from: BTreeMap<scalar::Name, V>,
         problems: &mut Vec<Problem>,
     ) {
         for (name, value) in from {
-            if into.insert(name.clone(), value.clone()).is_some() {
+            if into.contains_key(&name) {
                 let pointer = position::join(pointer, name.as_str());
                 problems.push(Problem::key(pointer, format!("`{name}` stands in another file too")));
             }
+            into.insert(name, value);
         }
     }
     let mut problems = Vec::new();
-    section("/proxies", &mut merged.proxies, &file.proxies, &mut problems);
-    section("/listeners", &mut merged.listeners, &file.listeners, &mut problems);
-    section("/clusters", &mut merged.clusters, &file.clusters, &mut problems);
-    section("/policies/auth", &mut merged.policies.auth, &file.policies.auth, &mut problems);
-    section(
-        "/policies/rate_limit",
-        &mut merged.policies.rate_limit,
-        &file.policies.rate_limit,
-        &mut problems,
-    );
+    section("/proxies", &mut merged.proxies, file.proxies, &mut problems);
+    section("/listeners", &mut merged.listeners, file.listeners, &mut problems);
+    section("/clusters", &mut merged.clusters, file.clusters, &mut problems);
+    section("/policies/auth", &mut merged.policies.auth, file.policies.auth, &mut problems);
+    section("/policies/rate_limit", &mut merged.policies.rate_limit, file.policies.rate_limit, &mut problems);
     problems
 }
 

@@ -8,3 +8,4 @@
 //! Data flows that way only. `gateway` knows no proto, `translate` does no I/O, `discovery` knows neither.
 
 pub mod gateway;
+pub mod translate;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::position::Position;
+use super::source_map::SourceFile;
 
 /// One thing wrong, before its place in a file is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,11 +82,11 @@ pub struct Located {
 }
 
 impl Located {
-    /// Puts `problem` at `position` of `file`, whose whole text is `text`.
-    pub fn new(problem: Problem, file: PathBuf, text: &str, position: Position) -> Self {
-        let line = text.lines().nth(position.line.saturating_sub(1)).unwrap_or_default();
+    /// Puts `problem` at `position` of `file`.
+    pub fn new(problem: Problem, file: &SourceFile, position: Position) -> Self {
+        let line = file.text.lines().nth(position.line.saturating_sub(1)).unwrap_or_default();
         Self {
-            file,
+            file: file.path.clone(),
             line: position.line,
             column: position.column,
             message: problem.message,
@@ -144,7 +145,8 @@ mod tests {
     fn the_caret_stands_under_the_value() {
         let problem = Problem::key("/x", "unknown field `timout`").suggest("timout", ["timeout", "retry"]);
         let position = Position { line: 2, column: 3, width: 6 };
-        let located = Located::new(problem, "gateway.yaml".into(), "a:\n  timout: 5s\n", position);
+        let file = SourceFile { path: "gateway.yaml".into(), text: "a:\n  timout: 5s\n".into() };
+        let located = Located::new(problem, &file, position);
         let expected = "\
 error: unknown field `timout`
  --> gateway.yaml:2:3

@@ -5,7 +5,7 @@ use super::*;
 const GOOD: &str = include_str!("../../../envoy-configs/gateway.yaml");
 
 fn load_text(text: &str) -> Result<Gateway, Report> {
-    load(&[SourceFile { path: "gateway.yaml".into(), text: text.into() }])
+    load(vec![SourceFile { path: "gateway.yaml".into(), text: text.into() }]).map(|loaded| loaded.gateway)
 }
 
 /// The first problem as `line:column message (help)`.
@@ -98,7 +98,7 @@ fn a_mistake_is_shown_where_it_stands() {
 #[test]
 fn all_problems_of_all_files_are_reported_at_once() {
     let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
-    let report = load(&[
+    let report = load(vec![
         file("a.yaml", "version: v1\nproxies: {edge: {listeners: [x]}, other: {listeners: [y]}}\n"),
         file("b.yaml", "version: v1\nclusters: {c: {endpoints: ['h:1', 'h:1']}}\n"),
     ])
@@ -113,7 +113,7 @@ fn a_name_in_two_files_is_a_problem_in_the_second() {
         path: path.into(),
         text: "version: v1\nclusters: {c: {endpoints: []}}\n".into(),
     };
-    let report = load(&[file("a.yaml"), file("b.yaml")]).unwrap_err();
+    let report = load(vec![file("a.yaml"), file("b.yaml")]).unwrap_err();
     assert_eq!(report.problems.len(), 1);
     assert_eq!(report.problems[0].file.to_str(), Some("b.yaml"));
     assert_eq!(report.problems[0].message, "`c` stands in another file too");
