@@ -8,4 +8,5 @@
 //! Data flows that way only. `gateway` knows no proto, `translate` does no I/O, `discovery` knows neither.
 
 pub mod gateway;
+pub mod source;
 pub mod translate;
