@@ -1,0 +1,173 @@
+//! What values say of each other: names that exist, fields that go together, bounds.
+//!
+//! Everything Envoy would refuse is to be refused here, where the YAML's line is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::model::{Gateway, HealthCheck, Listener, PolicyRefs};
+use super::position::join;
+use super::report::Problem;
+use super::scalar::{Name, PolicyRef};
+
+mod policy;
+mod route;
+
+/// All problems, in the order of the model.
+pub(super) fn check(gateway: &Gateway) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    proxies(gateway, &mut problems);
+    for (name, listener) in &gateway.listeners {
+        self::listener(gateway, &join("/listeners", name.as_str()), listener, &mut problems);
+    }
+    clusters(gateway, &mut problems);
+    policy::check(gateway, &mut problems);
+    problems
+}
+
+/// A reference to a name under `section`, or a problem that suggests the nearest.
+fn known<V>(kind: &str, map: &BTreeMap<Name, V>, name: &Name, pointer: String, problems: &mut Vec<Problem>) {
+    if !map.contains_key(name) {
+        let problem = Problem::value(pointer, format!("there is no {kind} `{name}`"));
+        problems.push(problem.suggest(name.as_str(), map.keys().map(Name::as_str)));
+    }
+}
+
+fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
+    for (group, proxies) in &gateway.proxies {
+        let pointer = format!("/proxies/{group}/listeners");
+        let mut addresses = BTreeMap::new();
+        for (index, name) in proxies.listeners.iter().enumerate() {
+            let pointer = format!("{pointer}/{index}");
+            known("listener", &gateway.listeners, name, pointer.clone(), problems);
+            let Some(listener) = gateway.listeners.get(name) else { continue };
+            if let Some(other) = addresses.insert(&listener.address, name) {
+                let message = match other == name {
+                    true => format!("listener `{name}` stands here twice"),
+                    false => {
+                        format!("listeners `{other}` and `{name}` have the same address {}", listener.address)
+                    }
+                };
+                problems.push(Problem::value(pointer, message));
+            }
+        }
+    }
+}
+
+fn listener(gateway: &Gateway, pointer: &str, listener: &Listener, problems: &mut Vec<Problem>) {
+    if !listener.address.is_ip() {
+        let message = format!("`{}` is no IP address: a listener binds to one", listener.address.host);
+        let help = "use 0.0.0.0 for all interfaces, 127.0.0.1 for this machine only";
+        problems.push(Problem::value(format!("{pointer}/address"), message).help(help));
+    }
+    policies(gateway, &format!("{pointer}/policies"), &listener.policies, problems);
+    let (mut names, mut hosts) = (BTreeSet::new(), BTreeMap::new());
+    for (index, virtual_host) in listener.virtual_hosts.iter().enumerate() {
+        let pointer = format!("{pointer}/virtual_hosts/{index}");
+        if !names.insert(&virtual_host.name) {
+            let message = format!("virtual host `{}` stands twice in this listener", virtual_host.name);
+            problems.push(Problem::value(format!("{pointer}/name"), message));
+        }
+        if virtual_host.hosts.is_empty() {
+            problems.push(
+                Problem::value(format!("{pointer}/hosts"), "at least one host is needed").help("`*` is all"),
+            );
+        }
+        for (index, host) in virtual_host.hosts.iter().enumerate() {
+            let pointer = format!("{pointer}/hosts/{index}");
+            if !is_host(host) {
+                let help = "hosts are api.example.com, *.example.com, api.* or *, without scheme and port";
+                problems.push(Problem::value(pointer, format!("`{host}` is no host")).help(help));
+            } else if let Some(other) = hosts.insert(host.to_ascii_lowercase(), &virtual_host.name) {
+                problems
+                    .push(Problem::value(pointer, format!("virtual host `{other}` has `{host}` already")));
+            }
+        }
+        policies(gateway, &format!("{pointer}/policies"), &virtual_host.policies, problems);
+        route::headers(&format!("{pointer}/headers"), &virtual_host.headers, problems);
+        route::check(gateway, &pointer, virtual_host, problems);
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    let name = match (host.strip_prefix('*'), host.strip_suffix('*')) {
+        (Some(""), _) => return true,
+        (Some(suffix), _) if suffix.starts_with(['.', '-']) => &suffix[1..],
+        (None, Some(prefix)) if prefix.ends_with(['.', '-']) => &prefix[..prefix.len() - 1],
+        (None, None) => host,
+        _ => return false,
+    };
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    // IPv6 literals come in brackets.
+    let literal = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    literal.is_some_and(|v6| v6.parse::<std::net::Ipv6Addr>().is_ok())
+        || (!name.is_empty() && name.len() <= 253 && name.chars().all(fits))
+}
+
+fn policies(gateway: &Gateway, pointer: &str, refs: &PolicyRefs, problems: &mut Vec<Problem>) {
+    if let Some(PolicyRef::Named(name)) = &refs.auth {
+        known("auth policy", &gateway.policies.auth, name, format!("{pointer}/auth"), problems);
+    }
+    if let Some(PolicyRef::Named(name)) = &refs.rate_limit {
+        known(
+            "rate_limit policy",
+            &gateway.policies.rate_limit,
+            name,
+            format!("{pointer}/rate_limit"),
+            problems,
+        );
+    }
+}
+
+fn clusters(gateway: &Gateway, problems: &mut Vec<Problem>) {
+    for (name, cluster) in &gateway.clusters {
+        let pointer = join("/clusters", name.as_str());
+        let mut addresses = BTreeSet::new();
+        for (index, endpoint) in cluster.endpoints.iter().enumerate() {
+            let pointer = format!("{pointer}/endpoints/{index}");
+            if !addresses.insert(&endpoint.address) {
+                let message = format!("endpoint {} stands here twice", endpoint.address);
+                problems.push(Problem::value(pointer.clone(), message).help("give it a `weight` instead"));
+            }
+            within(&format!("{pointer}/weight"), "weight", endpoint.weight, 1..=1_000, problems);
+        }
+        if let Some(check) = &cluster.health_check {
+            health_check(&format!("{pointer}/health_check"), check, problems);
+        }
+        if let Some(outliers) = &cluster.outlier_detection {
+            let pointer = format!("{pointer}/outlier_detection");
+            let percent = outliers.max_ejection_percent;
+            within(
+                &format!("{pointer}/max_ejection_percent"),
+                "max_ejection_percent",
+                percent,
+                0..=100,
+                problems,
+            );
+        }
+    }
+}
+
+fn health_check(pointer: &str, check: &HealthCheck, problems: &mut Vec<Problem>) {
+    if check.http.is_some() == check.tcp {
+        let problem = Problem::value(pointer, "a health check is either `http` or `tcp`");
+        problems.push(problem.help("write {http: /readyz} or {tcp: true}"));
+    }
+    let threshold = |name: &str| format!("{pointer}/{name}_threshold");
+    within(&threshold("healthy"), "healthy_threshold", check.healthy_threshold, 1..=100, problems);
+    within(&threshold("unhealthy"), "unhealthy_threshold", check.unhealthy_threshold, 1..=100, problems);
+}
+
+/// A number within its bounds, or a problem that names them.
+fn within<N: PartialOrd + std::fmt::Display>(
+    pointer: &str,
+    what: &str,
+    number: N,
+    bounds: std::ops::RangeInclusive<N>,
+    problems: &mut Vec<Problem>,
+) {
+    if !bounds.contains(&number) {
+        let message =
+            format!("{what} is {number}, but must be between {} and {}", bounds.start(), bounds.end());
+        problems.push(Problem::value(pointer, message));
+    }
+}

@@ -1,0 +1,98 @@
+//! Policies: credentials that can be checked at all, and limits that make sense.
+
+use super::{known, within};
+use crate::gateway::model::{ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider};
+use crate::gateway::position::join;
+use crate::gateway::report::Problem;
+
+/// Tokens in a bucket at most: what the filters' arithmetic holds.
+const MAX_BURST: u64 = 1_000_000_000;
+
+/// All policies.
+pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
+    for (name, policy) in &gateway.policies.auth {
+        let pointer = join("/policies/auth", name.as_str());
+        reserved(&pointer, name.as_str(), problems);
+        if policy.any_of.is_empty() {
+            let problem =
+                Problem::value(format!("{pointer}/any_of"), "nobody could authenticate: the list is empty");
+            problems.push(problem.help("for open routes, write `auth: none` at the route"));
+        }
+        for (index, provider) in policy.any_of.iter().enumerate() {
+            let pointer = format!("{pointer}/any_of/{index}");
+            match provider {
+                AuthProvider::Jwt(jwt) => self::jwt(&format!("{pointer}/jwt"), jwt, problems),
+                AuthProvider::ApiKey(keys) => api_key(gateway, &format!("{pointer}/api_key"), keys, problems),
+            }
+        }
+    }
+    for (name, policy) in &gateway.policies.rate_limit {
+        let pointer = join("/policies/rate_limit", name.as_str());
+        reserved(&pointer, name.as_str(), problems);
+        if let Some(burst) = policy.burst {
+            within(&format!("{pointer}/burst"), "burst", burst, 1..=MAX_BURST, problems);
+        }
+    }
+}
+
+fn reserved(pointer: &str, name: &str, problems: &mut Vec<Problem>) {
+    if name == "none" {
+        problems.push(Problem::key(pointer, "`none` means no policy, so no policy can have that name"));
+    }
+}
+
+fn jwt(pointer: &str, jwt: &JwtProvider, problems: &mut Vec<Problem>) {
+    if jwt.issuer.is_empty() {
+        problems.push(Problem::value(format!("{pointer}/issuer"), "the issuer is empty"));
+    }
+    if jwt.algorithms.is_empty() {
+        let problem =
+            Problem::value(format!("{pointer}/algorithms"), "no token could be accepted: the list is empty");
+        problems.push(problem.help("leave it out for [RS256, ES256, EdDSA]"));
+    }
+    jwks(&format!("{pointer}/jwks"), &jwt.jwks, problems);
+}
+
+fn jwks(pointer: &str, jwks: &Jwks, problems: &mut Vec<Problem>) {
+    let given = [jwks.inline.is_some(), jwks.file.is_some(), jwks.url.is_some()];
+    if given.iter().filter(|given| **given).count() != 1 {
+        problems.push(Problem::value(pointer, "exactly one of `inline`, `file` and `url` is needed"));
+    }
+    if let Some(inline) = &jwks.inline
+        && !inline.get("keys").is_some_and(|keys| keys.is_array())
+    {
+        let problem = Problem::value(format!("{pointer}/inline"), "a JSON Web Key Set holds a list `keys`");
+        problems.push(problem.help("see RFC 7517 section 5: {keys: [{kty: …}]}"));
+    }
+    if let Some(url) = &jwks.url
+        && !(reqwest::Url::parse(url)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()))
+    {
+        problems.push(Problem::value(format!("{pointer}/url"), format!("`{url}` is no http or https URL")));
+    }
+}
+
+fn api_key(gateway: &Gateway, pointer: &str, provider: &ApiKeyProvider, problems: &mut Vec<Problem>) {
+    if provider.keys.is_empty() && provider.introspection.is_none() {
+        let problem = Problem::value(pointer, "no key could be accepted");
+        problems.push(problem.help("list `keys`, or name a service under `introspection`"));
+    }
+    for (index, key) in provider.keys.iter().enumerate() {
+        let is_hash =
+            key.sha256.len() == 64 && key.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hash {
+            // Not shown: somebody may have pasted the key itself.
+            let problem = Problem::value(
+                format!("{pointer}/keys/{index}/sha256"),
+                "this is no SHA-256: 64 digits of 0-9 and a-f are needed",
+            );
+            problems.push(problem.help("printf %s KEY | sha256sum").secret());
+        }
+    }
+    if let Some(introspection) = &provider.introspection {
+        let pointer = format!("{pointer}/introspection");
+        known("cluster", &gateway.clusters, &introspection.cluster, format!("{pointer}/cluster"), problems);
+        let size = introspection.cache_size;
+        within(&format!("{pointer}/cache_size"), "cache_size", size, 1..=1_000_000, problems);
+    }
+}

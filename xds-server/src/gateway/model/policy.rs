@@ -1,0 +1,241 @@
+//! Policies: who may call, and how often.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::gateway::scalar::{Duration, HeaderName, HeaderValue, Name, Path, Rate};
+
+/// Who may call. A request without a credential, or with a bad one, gets 401.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthPolicy {
+    /// `realm` in the `WWW-Authenticate` challenge. Default: the policy's name.
+    pub realm: Option<HeaderValue>,
+    /// Ways to authenticate; one is enough. The first whose credential is there decides.
+    pub any_of: Vec<AuthProvider>,
+}
+
+/// One way to authenticate.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthProvider {
+    /// A JSON Web Token (RFC 7519).
+    Jwt(JwtProvider),
+    /// An API key.
+    ApiKey(ApiKeyProvider),
+}
+
+/// Tokens of one issuer. `exp` is required, `nbf` is checked where it is there, `sub` becomes
+/// `x-consumer-id`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JwtProvider {
+    /// Required `iss`.
+    pub issuer: String,
+    /// At least one must be in `aud`. Empty: not checked.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// The issuer's keys.
+    pub jwks: Jwks,
+    /// Algorithms accepted. Default: `[RS256, ES256, EdDSA]`; `HS256` must be asked for.
+    #[serde(default = "JwtProvider::algorithms")]
+    pub algorithms: Vec<Algorithm>,
+    /// Leeway for clocks that differ. Default 60s.
+    #[serde(default = "JwtProvider::clock_skew")]
+    pub clock_skew: Duration,
+    /// Header the token is in. Default `authorization`.
+    #[serde(default = "JwtProvider::header")]
+    pub header: HeaderName,
+    /// What stands before the token. Default `Bearer `, with the space.
+    pub prefix: Option<String>,
+    /// Scopes that must all be there; else 403.
+    #[serde(default)]
+    pub required_scopes: Vec<String>,
+    /// Claims copied to request headers. What the client sent there is always removed.
+    #[serde(default)]
+    pub claims_to_headers: Vec<ClaimToHeader>,
+    /// Whether the token goes on to the upstream. Default false.
+    #[serde(default)]
+    pub forward: bool,
+}
+
+impl JwtProvider {
+    fn algorithms() -> Vec<Algorithm> {
+        vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA]
+    }
+
+    fn clock_skew() -> Duration {
+        Duration::from_millis(60_000)
+    }
+
+    fn header() -> HeaderName {
+        HeaderName::known("authorization")
+    }
+}
+
+/// Where an issuer's JSON Web Key Set (RFC 7517) is. Exactly one of `inline`, `file` and `url`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Jwks {
+    /// The set itself: `{keys: […]}`.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub inline: Option<serde_json::Value>,
+    /// A file, relative to the folder of this one. Read again when it changes.
+    pub file: Option<String>,
+    /// Fetched by xds-server and pushed to every Envoy. Until the first fetch, tokens get 503; when a later
+    /// one fails, the last keys stay.
+    pub url: Option<String>,
+    /// Time between two fetches of `url`. Default 1m.
+    #[serde(default = "Jwks::refresh")]
+    pub refresh: Duration,
+}
+
+impl Jwks {
+    fn refresh() -> Duration {
+        Duration::from_millis(60_000)
+    }
+}
+
+/// Signature algorithms (RFC 7518, RFC 8037).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// RSA PKCS #1 v1.5 with SHA-256.
+    RS256,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// Ed25519.
+    EdDSA,
+    /// HMAC with SHA-256: whoever can check a token can make one.
+    HS256,
+}
+
+/// A claim copied to a header.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimToHeader {
+    /// Name of the claim; dots step into objects.
+    pub claim: String,
+    /// Header to put it in.
+    pub header: HeaderName,
+}
+
+/// API keys. The key itself is kept nowhere: only its SHA-256.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKeyProvider {
+    /// Header the key is in. Default `x-api-key`.
+    #[serde(default = "ApiKeyProvider::header")]
+    pub header: HeaderName,
+    /// Keys known up front.
+    #[serde(default)]
+    pub keys: Vec<ApiKey>,
+    /// A service to ask about other keys.
+    pub introspection: Option<Introspection>,
+    /// Whether the key goes on to the upstream. Default false.
+    #[serde(default)]
+    pub forward: bool,
+}
+
+impl ApiKeyProvider {
+    fn header() -> HeaderName {
+        HeaderName::known("x-api-key")
+    }
+}
+
+/// One API key.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// SHA-256 of the key in hexadecimal: `printf %s KEY | sha256sum`.
+    pub sha256: String,
+    /// Who it belongs to; becomes `x-consumer-id`.
+    pub consumer: HeaderValue,
+    /// Public id of the key; becomes `x-credential-id`. Default: the first 12 digits of `sha256`.
+    pub id: Option<HeaderValue>,
+}
+
+/// A service that knows API keys by their SHA-256. The answer is remembered by every Envoy worker for a
+/// while; when the service can't be reached, the request gets 503.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Introspection {
+    /// Name under `clusters`.
+    pub cluster: Name,
+    /// Path to POST to. Default `/internal/v1/introspect`.
+    pub path: Option<Path>,
+    /// How long to wait. Default 1s.
+    #[serde(default = "Introspection::timeout")]
+    pub timeout: Duration,
+    /// How long a good key is remembered: a revoked key works this long. Default 5s.
+    #[serde(default = "Introspection::positive_ttl")]
+    pub positive_ttl: Duration,
+    /// How long an unknown key is remembered. Default 5s.
+    #[serde(default = "Introspection::negative_ttl")]
+    pub negative_ttl: Duration,
+    /// Keys remembered per worker. Default 10000.
+    #[serde(default = "Introspection::cache_size")]
+    pub cache_size: u32,
+}
+
+impl Introspection {
+    fn timeout() -> Duration {
+        Duration::from_millis(1_000)
+    }
+
+    fn positive_ttl() -> Duration {
+        Duration::from_millis(5_000)
+    }
+
+    fn negative_ttl() -> Duration {
+        Duration::from_millis(5_000)
+    }
+
+    fn cache_size() -> u32 {
+        10_000
+    }
+}
+
+/// How often: a token bucket for each key. Over the limit, a request gets 429 with `Retry-After`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RateLimitPolicy {
+    /// What is counted apart. Default `[client_address]`; `[]` is one bucket for all.
+    #[serde(default = "RateLimitPolicy::key")]
+    pub key: Vec<KeyPart>,
+    /// How fast the bucket refills: `100/s`, `5000/m`, `20/10s`.
+    pub limit: Rate,
+    /// How many requests may come at once. Default: the requests of `limit`.
+    pub burst: Option<u64>,
+    /// Who shares the bucket. Default `local`.
+    #[serde(default)]
+    pub scope: Scope,
+}
+
+impl RateLimitPolicy {
+    fn key() -> Vec<KeyPart> {
+        vec![KeyPart::ClientAddress]
+    }
+}
+
+/// One part of a rate limit's key.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyPart {
+    /// Who the auth policy found; the client address where nobody is known.
+    Consumer,
+    /// Address of the client behind the trusted hops.
+    ClientAddress,
+    /// The route's name.
+    Route,
+    /// A request header: `{header: x-tenant}`.
+    Header(HeaderName),
+}
+
+/// Who shares a bucket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All workers of one Envoy.
+    #[default]
+    Local,
+}

@@ -1,0 +1,143 @@
+//! What `load` says of right and wrong YAML: one row a mistake, with the place and words it must give.
+
+use super::*;
+
+const GOOD: &str = include_str!("../../../envoy-configs/gateway.yaml");
+
+fn load_text(text: &str) -> Result<Gateway, Report> {
+    load(vec![SourceFile { path: "gateway.yaml".into(), text: text.into() }]).map(|loaded| loaded.gateway)
+}
+
+/// The first problem as `line:column message (help)`.
+fn first_problem(text: &str) -> String {
+    match load_text(text) {
+        Ok(_) => String::from("no problem"),
+        Err(report) => {
+            let problem = &report.problems[0];
+            let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+            format!("{}:{} {}{help}", problem.line, problem.column, problem.message)
+        }
+    }
+}
+
+#[test]
+fn the_example_loads() {
+    let gateway = load_text(GOOD).unwrap_or_else(|report| panic!("{report}"));
+    assert!(gateway.proxies.contains_key("edge") && gateway.proxies.contains_key("sidecar"));
+}
+
+#[test]
+fn a_mistake_is_shown_where_it_stands() {
+    const ROUTE: &str = "version: v1\nclusters: {api: {endpoints: []}}\nlisteners:\n  l:\n    address: 127.0.0.1:80\n    \
+                         virtual_hosts:\n    - name: h\n      hosts: ['*']\n      routes:\n      - match: {path: {prefix: /}}\n        ";
+    let route = |rest: &str| format!("{ROUTE}{rest}\n");
+    let rows = [
+        ("version: v2\n".into(), "1:10 unknown variant `v2`"),
+        ("listeners: {}\n".into(), "1:1 missing field `version`"),
+        ("".into(), "1:1 the file is empty (start with `version: v1`)"),
+        ("version: v1\nlisteners: [\n".into(), "did not find expected"),
+        ("version: v1\nlistners: {}\n".into(), "2:1 unknown field `listners` (did you mean `listeners`?)"),
+        ("version: v1\nclusters: {}\nclusters: {}\n".into(), "3:1 this key stands twice; the first is in line 2"),
+        (route("to: api\n        timout: 5s"), "12:9 unknown field `timout` (did you mean `timeout`?)"),
+        (route("to: apo"), "11:13 there is no cluster `apo` (did you mean `api`?)"),
+        (route("to: [{cluster: apo}]"), "11:24 there is no cluster `apo`"),
+        (route("to: [{cluster: api, weight: 0}]"), "11:13 the weights add up to 0"),
+        (route("to: api\n        timeout: 5"), "12:18 invalid type: integer `5`, expected a"),
+        (route("to: api\n        timeout: 5 s"), "12:18 `5 s` is no duration"),
+        (route("timeout: 5s"), "10:9 a route needs exactly one of `to`, `redirect` and `respond`"),
+        (route("to: api\n        respond: {status: 200}"), "a route needs exactly one of"),
+        (route("respond: {status: 99}"), "11:27 status is 99, but must be between 200 and 599"),
+        (route("respond: {status: 200}\n        retry: {on: [5xx], attempts: 2}"), "12:9 `retry` does nothing here"),
+        (route("to: api\n        retry: {on: [5x], attempts: 2}"), "unknown variant `5x`"),
+        (route("to: api\n        retry: {on: [], attempts: 2}"), "12:21 nothing would be tried again"),
+        (route("to: api\n        retry: {on: [reset], attempts: 11}"), "12:40 attempts is 11"),
+        (route("redirect: {}"), "11:19 the redirect changes nothing"),
+        (route("redirect: {host: a, status: 200}"), "200 is no redirect"),
+        (route("to: api\n        headers: {request: {set: {x-a: 100%}}}"), "a percent sign starts an Envoy command"),
+        (route("to: api\n        headers: {request: {remove: [Host]}}"), "`host` can't be used here"),
+        (route("to: api\n        policies: {auth: nobody}"), "12:26 there is no auth policy `nobody`"),
+        (route("to: api\n      - match: {path: {prefix: /}}\n        to: api"), "12:16 route 0 has the same match"),
+        ("version: v1\nproxies: {edge: {listeners: [x]}}\n".into(), "2:30 there is no listener `x`"),
+        ("version: v1\nclusters: {a b: {endpoints: []}}\n".into(), "`a b` is no name"),
+        ("version: v1\nclusters: {a: {endpoints: ['h:0']}}\n".into(), "2:28 `h:0`: port 0 can't be used here"),
+        ("version: v1\nclusters: {a: {endpoints: ['h:1', 'h:1']}}\n".into(), "2:35 endpoint h:1 stands here twice"),
+        ("version: v1\nclusters: {a: {endpoints: [], health_check: {}}}\n".into(), "a health check is either `http` or `tcp`"),
+        (
+            "version: v1\nlisteners: {l: {address: 'a.b:80', virtual_hosts: []}}\n".into(),
+            "`a.b` is no IP address",
+        ),
+        (
+            "version: v1\nlisteners: {l: {address: '127.0.0.1:80', virtual_hosts: [{name: h, hosts: ['http://x'], routes: []}]}}\n".into(),
+            "`http://x` is no host",
+        ),
+        ("version: v1\npolicies: {rate_limit: {r: {limit: 100}}}\n".into(), "invalid type: integer `100`"),
+        ("version: v1\npolicies: {rate_limit: {r: {limit: 100/fortnight}}}\n".into(), "2:36 `100/fortnight` is no rate"),
+        ("version: v1\npolicies: {rate_limit: {r: {limit: 1/s, scope: galaxy}}}\n".into(), "unknown variant `galaxy`"),
+        ("version: v1\npolicies: {auth: {a: {any_of: []}}}\n".into(), "nobody could authenticate"),
+        ("version: v1\npolicies: {auth: {a: {any_of: [{jwtt: {}}]}}}\n".into(), "2:33 unknown variant `jwtt` (did you mean `jwt`?)"),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {}}}]}}}\n".into(),
+            "exactly one of `inline`, `file` and `url` is needed",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {url: 'ftp://x/'}}}]}}}\n".into(),
+            "`ftp://x/` is no http or https URL",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{api_key: {}}]}}}\n".into(),
+            "no key could be accepted",
+        ),
+        ("version: v1\npolicies: {auth: {none: {any_of: []}}}\n".into(), "`none` means no policy"),
+    ];
+    for (text, expected) in rows {
+        let found = first_problem(&text);
+        assert!(found.contains(expected), "expected {expected:?}, found {found:?} in\n{text}");
+    }
+}
+
+#[test]
+fn all_problems_of_all_files_are_reported_at_once() {
+    let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
+    let report = load(vec![
+        file("a.yaml", "version: v1\nproxies: {edge: {listeners: [x]}, other: {listeners: [y]}}\n"),
+        file("b.yaml", "version: v1\nclusters: {c: {endpoints: ['h:1', 'h:1']}}\n"),
+    ])
+    .unwrap_err();
+    let places: Vec<_> = report.problems.iter().map(|p| (p.file.to_str().unwrap(), p.line)).collect();
+    assert_eq!(places, [("a.yaml", 2), ("a.yaml", 2), ("b.yaml", 2)]);
+}
+
+#[test]
+fn a_name_in_two_files_is_a_problem_in_the_second() {
+    let file = |path: &str| SourceFile {
+        path: path.into(),
+        text: "version: v1\nclusters: {c: {endpoints: []}}\n".into(),
+    };
+    let report = load(vec![file("a.yaml"), file("b.yaml")]).unwrap_err();
+    assert_eq!(report.problems.len(), 1);
+    assert_eq!(report.problems[0].file.to_str(), Some("b.yaml"));
+    assert_eq!(report.problems[0].message, "`c` stands in another file too");
+}
+
+#[test]
+fn a_line_that_may_hold_a_secret_is_not_shown() {
+    let report = load_text(
+        "version: v1\npolicies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: hunter2, consumer: c}]}}]}}}\n",
+    )
+    .unwrap_err();
+    assert!(report.to_string().contains("this is no SHA-256"));
+    assert!(!report.to_string().contains("hunter2"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_edit_of_the_example_loads_or_is_reported(start in 0usize..GOOD.len(), cut in 0usize..40, insert in "\\PC{0,6}") {
+        let clamp = |mut at: usize| { while !GOOD.is_char_boundary(at) { at -= 1 } at };
+        let (start, end) = (clamp(start), clamp((start + cut).min(GOOD.len())));
+        let text = format!("{}{insert}{}", &GOOD[..start], &GOOD[end..]);
+        if let Err(report) = load_text(&text) {
+            proptest::prop_assert!(!report.problems.is_empty());
+            proptest::prop_assert!(!report.to_string().is_empty());
+        }
+    }
+}

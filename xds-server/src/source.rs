@@ -1,0 +1,8 @@
+//! Where desired state comes from: YAML files and issuers' keys. What is read here is only text and JSON; what
+//! it means is said in `gateway`.
+
+pub mod file;
+pub mod key_file;
+pub mod key_url;
+mod links;
+pub mod watch;

@@ -1,0 +1,146 @@
+//! Gateway → Envoy's protos, for one group of proxies. Pure: no I/O, no clock, no state.
+//!
+//! One file a resource type. Names come from the YAML's names, so an edit touches only what it changes:
+//!
+//! | resource | name | from |
+//! |---|---|---|
+//! | Listener (LDS) | the listener's | its address, timeouts, and which filters it needs |
+//! | RouteConfiguration (RDS) | the listener's | its virtual hosts and routes |
+//! | Wasm (ECDS) | `LISTENER/auth`, `LISTENER/rate_limit` | the policies that its routes use, and issuers' keys |
+//! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
+//!
+//! No proto map here ever holds two entries: `envoy-types` keeps them in hash maps of random order, and equal
+//! configurations must encode to equal bytes on every replica.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use envoy_types::pb::google::protobuf::Any;
+use prost::Message;
+
+use crate::gateway::Gateway;
+use crate::gateway::model::{AuthProvider, Listener, PolicyRefs, VirtualHost};
+use crate::gateway::scalar::{Name, PolicyRef};
+
+mod cluster;
+mod endpoint;
+mod filter;
+mod keys;
+mod listener;
+mod proto;
+mod route;
+
+pub use keys::KeySets;
+
+/// One resource, encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// `type.googleapis.com/…`.
+    pub type_url: String,
+    /// Unique within its type.
+    pub name: String,
+    /// The encoded message.
+    pub body: Vec<u8>,
+}
+
+impl Resource {
+    fn new<M: Message + prost::Name>(name: impl Into<String>, message: &M) -> Self {
+        Self { type_url: M::type_url(), name: name.into(), body: message.encode_to_vec() }
+    }
+}
+
+/// What one group of proxies is to have.
+///
+/// Usually `serving` and `present` are the same gateway. While proxies move from one to the next, `present`
+/// holds both, so that what either refers to is there (make before break).
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// Gives listeners and routes.
+    pub serving: &'a Gateway,
+    /// Give what listeners and routes refer to: clusters and policies. Of a name in several, the last counts.
+    pub present: &'a [&'a Gateway],
+    /// Issuers' keys, by where they come from.
+    pub keys: &'a KeySets,
+    /// Folder of the `.wasm` files, as Envoy sees it.
+    pub wasm_dir: &'a str,
+}
+
+/// All resources of the proxies whose node cluster is `group`. A group that the gateway doesn't name gets
+/// nothing.
+pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
+    let mut resources = Vec::new();
+    let mut clusters = BTreeMap::new();
+    for gateway in target.present {
+        for name in cluster_names(group, gateway) {
+            if let Some(cluster) = gateway.clusters.get(name) {
+                clusters.insert(name, cluster);
+            }
+        }
+    }
+    for (name, cluster) in clusters {
+        resources.push(Resource::new(name.as_str(), &cluster::cluster(name, cluster)));
+        if cluster::is_eds(cluster) {
+            resources
+                .push(Resource::new(name.as_str(), &endpoint::load_assignment(name, &cluster.endpoints)));
+        }
+    }
+    for (name, listener) in listeners(group, target.serving) {
+        let filters = filter::filters(name, listener, target);
+        resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));
+        resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener, &filters)));
+        resources.extend(filters.iter().map(|filter| Resource::new(&*filter.name, &filter.config)));
+    }
+    resources
+}
+
+/// The listeners of a group.
+fn listeners<'a>(group: &str, gateway: &'a Gateway) -> impl Iterator<Item = (&'a Name, &'a Listener)> {
+    let names = gateway.proxies.get(group).map(|proxies| proxies.listeners.as_slice()).unwrap_or_default();
+    names.iter().filter_map(|name| gateway.listeners.get_key_value(name))
+}
+
+/// The policies of every route, with what it inherits.
+fn route_policies(listener: &Listener) -> impl Iterator<Item = PolicyRefs> + '_ {
+    listener.virtual_hosts.iter().flat_map(move |virtual_host| {
+        let inherited = inherited(listener, virtual_host);
+        virtual_host.routes.iter().map(move |route| route.policies.or(&inherited))
+    })
+}
+
+/// What a route of this virtual host inherits.
+fn inherited(listener: &Listener, virtual_host: &VirtualHost) -> PolicyRefs {
+    virtual_host.policies.or(&listener.policies)
+}
+
+/// The policy's name, unless it is `none` or left out.
+fn named(policy: &Option<PolicyRef>) -> Option<&Name> {
+    match policy {
+        Some(PolicyRef::Named(name)) => Some(name),
+        Some(PolicyRef::None) | None => None,
+    }
+}
+
+/// Clusters that the group's routes and policies send to.
+fn cluster_names<'a>(group: &str, gateway: &'a Gateway) -> BTreeSet<&'a Name> {
+    let mut names = BTreeSet::new();
+    for (_, listener) in listeners(group, gateway) {
+        let routes = listener.virtual_hosts.iter().flat_map(|virtual_host| &virtual_host.routes);
+        names.extend(routes.flat_map(|route| &route.to).map(|destination| &destination.cluster));
+        for policies in route_policies(listener) {
+            let policy = named(&policies.auth).and_then(|name| gateway.policies.auth.get(name));
+            for provider in policy.into_iter().flat_map(|policy| &policy.any_of) {
+                if let AuthProvider::ApiKey(keys) = provider {
+                    names.extend(keys.introspection.as_ref().map(|introspection| &introspection.cluster));
+                }
+            }
+        }
+    }
+    names
+}
+
+/// Packs a message into an `Any`.
+fn any<M: Message + prost::Name>(message: &M) -> Any {
+    Any { type_url: M::type_url(), value: message.encode_to_vec() }
+}
+
+#[cfg(test)]
+mod tests;

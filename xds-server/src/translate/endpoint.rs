@@ -1,0 +1,32 @@
+//! Endpoints → ClusterLoadAssignment (EDS).
+
+use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
+use envoy_types::pb::envoy::config::endpoint::v3::{
+    ClusterLoadAssignment, Endpoint as EnvoyEndpoint, LbEndpoint, LocalityLbEndpoints,
+};
+
+use super::proto;
+use crate::gateway::model::Endpoint;
+use crate::gateway::scalar::Name;
+
+/// The assignment of a cluster. One without endpoints has an empty one, which Envoy needs to finish warming.
+pub(super) fn load_assignment(cluster: &Name, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
+    let locality = LocalityLbEndpoints {
+        lb_endpoints: endpoints.iter().map(lb_endpoint).collect(),
+        ..LocalityLbEndpoints::default()
+    };
+    ClusterLoadAssignment {
+        cluster_name: cluster.as_str().to_owned(),
+        endpoints: if endpoints.is_empty() { Vec::new() } else { vec![locality] },
+        ..ClusterLoadAssignment::default()
+    }
+}
+
+fn lb_endpoint(endpoint: &Endpoint) -> LbEndpoint {
+    let host = EnvoyEndpoint { address: proto::address(&endpoint.address), ..EnvoyEndpoint::default() };
+    LbEndpoint {
+        load_balancing_weight: proto::uint32(endpoint.weight),
+        host_identifier: Some(HostIdentifier::Endpoint(host)),
+        ..LbEndpoint::default()
+    }
+}

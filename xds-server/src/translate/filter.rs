@@ -1,0 +1,189 @@
+//! Policies → the Wasm filters of a listener, each an ECDS resource, so that a changed policy or key drains
+//! no connection.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
+use envoy_types::pb::envoy::config::core::v3::{AsyncDataSource, DataSource, async_data_source, data_source};
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, VmConfig, plugin_config};
+use envoy_types::pb::google::protobuf::StringValue;
+use serde::Serialize;
+use tollgate_filter_config as config;
+
+use super::{KeySets, Target, any, named, route_policies};
+use crate::gateway::model::{
+    Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Listener,
+    RateLimitPolicy,
+};
+use crate::gateway::scalar::Name;
+
+/// A filter of a listener.
+pub(super) struct Filter {
+    /// ECDS name, and name in the listener's chain.
+    pub name: String,
+    /// The extension, as ECDS serves it.
+    pub config: TypedExtensionConfig,
+}
+
+/// The filters that the listener's routes need, in order. None for a listener without policies.
+///
+/// Once there is any policy, there is the auth filter: rate limits count by what it says, not by what the
+/// client says.
+pub(super) fn filters(name: &Name, listener: &Listener, target: Target<'_>) -> Vec<Filter> {
+    let auth = auth_config(name, listener, target);
+    let rate_limit = rate_limit_config(name, target);
+    let mut filters = Vec::new();
+    if !auth.policies.is_empty() || !rate_limit.policies.is_empty() {
+        filters.push(filter(name, "auth", &auth, target));
+    }
+    if !rate_limit.policies.is_empty() {
+        filters.push(filter(name, "rate_limit", &rate_limit, target));
+    }
+    filters
+}
+
+/// Everything of that kind that routes of this listener use in any gateway that is present.
+fn used<'a, P>(
+    name: &Name,
+    target: Target<'a>,
+    pick: impl Fn(&super::PolicyRefs) -> Option<&Name>,
+    policies: impl Fn(&'a crate::gateway::Gateway) -> &'a BTreeMap<Name, P>,
+) -> BTreeMap<&'a Name, &'a P> {
+    let mut used = BTreeMap::new();
+    for gateway in target.present {
+        let Some(listener) = gateway.listeners.get(name) else { continue };
+        let names: BTreeSet<Name> =
+            route_policies(listener).filter_map(|refs| pick(&refs).cloned()).collect();
+        used.extend(names.iter().filter_map(|name| policies(gateway).get_key_value(name)));
+    }
+    used
+}
+
+fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::AuthConfig {
+    let policies = used(name, target, |refs| named(&refs.auth), |gateway| &gateway.policies.auth);
+    config::AuthConfig {
+        trust_identity_headers: listener.trust_identity_headers,
+        policies: policies
+            .into_iter()
+            .map(|(name, policy)| (name.to_string(), auth_policy(name, policy, target.keys)))
+            .collect(),
+    }
+}
+
+fn auth_policy(name: &Name, policy: &AuthPolicy, keys: &KeySets) -> config::AuthPolicy {
+    config::AuthPolicy {
+        realm: policy.realm.as_ref().map_or(name.as_str(), |realm| realm.as_str()).to_owned(),
+        any_of: policy
+            .any_of
+            .iter()
+            .map(|provider| match provider {
+                AuthProvider::Jwt(jwt) => config::AuthProvider::Jwt(jwt_provider(jwt, keys)),
+                AuthProvider::ApiKey(api_key) => config::AuthProvider::ApiKey(api_key_provider(api_key)),
+            })
+            .collect(),
+    }
+}
+
+fn jwt_provider(jwt: &JwtProvider, keys: &KeySets) -> config::JwtProvider {
+    let algorithm = |algorithm: &Algorithm| match algorithm {
+        Algorithm::RS256 => config::Algorithm::RS256,
+        Algorithm::ES256 => config::Algorithm::ES256,
+        Algorithm::EdDSA => config::Algorithm::EdDSA,
+        Algorithm::HS256 => config::Algorithm::HS256,
+    };
+    config::JwtProvider {
+        issuer: jwt.issuer.clone(),
+        audiences: jwt.audiences.clone(),
+        algorithms: jwt.algorithms.iter().map(algorithm).collect(),
+        jwks: keys.get(&jwt.jwks),
+        clock_skew_seconds: jwt.clock_skew.get().as_secs(),
+        header: jwt.header.as_str().to_owned(),
+        prefix: jwt.prefix.clone().unwrap_or_else(|| "Bearer ".into()),
+        required_scopes: jwt.required_scopes.clone(),
+        claims_to_headers: jwt
+            .claims_to_headers
+            .iter()
+            .map(|copy| config::ClaimToHeader {
+                claim: copy.claim.clone(),
+                header: copy.header.as_str().to_owned(),
+            })
+            .collect(),
+        forward: jwt.forward,
+    }
+}
+
+fn api_key_provider(provider: &ApiKeyProvider) -> config::ApiKeyProvider {
+    let introspection = |introspection: &Introspection| config::Introspection {
+        cluster: introspection.cluster.to_string(),
+        authority: introspection.cluster.to_string(),
+        path: introspection.path.as_ref().map_or("/internal/v1/introspect", |path| path.as_str()).to_owned(),
+        timeout_ms: introspection.timeout.as_millis(),
+        positive_ttl_ms: introspection.positive_ttl.as_millis(),
+        negative_ttl_ms: introspection.negative_ttl.as_millis(),
+        cache_size: introspection.cache_size as usize,
+    };
+    config::ApiKeyProvider {
+        header: provider.header.as_str().to_owned(),
+        keys: provider
+            .keys
+            .iter()
+            .map(|key| config::ApiKey {
+                sha256: key.sha256.clone(),
+                consumer: key.consumer.as_str().to_owned(),
+                id: key.id.as_ref().map_or(&key.sha256[..12], |id| id.as_str()).to_owned(),
+            })
+            .collect(),
+        introspection: provider.introspection.as_ref().map(introspection),
+        forward: provider.forward,
+    }
+}
+
+fn rate_limit_config(name: &Name, target: Target<'_>) -> config::RateLimitConfig {
+    let policies = used(name, target, |refs| named(&refs.rate_limit), |gateway| &gateway.policies.rate_limit);
+    let policies = policies.into_iter().map(|(name, policy)| (name.to_string(), rate_limit_policy(policy)));
+    config::RateLimitConfig { policies: policies.collect() }
+}
+
+fn rate_limit_policy(policy: &RateLimitPolicy) -> config::RateLimitPolicy {
+    let part = |part: &KeyPart| match part {
+        KeyPart::Consumer => config::KeyPart::Consumer,
+        KeyPart::ClientAddress => config::KeyPart::ClientAddress,
+        KeyPart::Route => config::KeyPart::Route,
+        KeyPart::Header(name) => config::KeyPart::Header(name.as_str().to_owned()),
+    };
+    config::RateLimitPolicy {
+        key: policy.key.iter().map(part).collect(),
+        limit: policy.limit.requests,
+        period_ms: policy.limit.period.as_millis(),
+        burst: policy.burst.unwrap_or(policy.limit.requests),
+    }
+}
+
+/// The Wasm extension that runs `module` with `configuration`.
+fn filter<C: Serialize>(listener: &Name, module: &str, configuration: &C, target: Target<'_>) -> Filter {
+    let name = format!("{listener}/{module}");
+    // A Struct would arrive in the VM as protobuf; a string arrives as it is.
+    let json = serde_json::to_string(configuration).unwrap_or_default();
+    let file = format!("{}/{module}.wasm", target.wasm_dir);
+    let code =
+        DataSource { specifier: Some(data_source::Specifier::Filename(file)), ..DataSource::default() };
+    let vm = VmConfig {
+        vm_id: format!("tollgate.{module}"),
+        runtime: "envoy.wasm.runtime.v8".into(),
+        code: Some(AsyncDataSource { specifier: Some(async_data_source::Specifier::Local(code)) }),
+        ..VmConfig::default()
+    };
+    let plugin = PluginConfig {
+        name: name.clone(),
+        root_id: module.to_owned(),
+        configuration: Some(any(&StringValue { value: json })),
+        // A trap costs the request it happened in; the next one gets a new VM.
+        failure_policy: FailurePolicy::FailReload.into(),
+        vm: Some(plugin_config::Vm::VmConfig(vm)),
+        ..PluginConfig::default()
+    };
+    let config =
+        TypedExtensionConfig { name: name.clone(), typed_config: Some(any(&Wasm { config: Some(plugin) })) };
+    Filter { name, config }
+}

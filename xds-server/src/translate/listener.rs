@@ -1,0 +1,94 @@
+//! Listeners → Listener (LDS). What changes often is elsewhere (RDS, ECDS): a changed listener drains.
+
+use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
+use envoy_types::pb::envoy::config::core::v3::{ExtensionConfigSource, Http2ProtocolOptions, HttpProtocolOptions};
+use envoy_types::pb::envoy::config::listener::v3::{self as envoy, Filter as NetworkFilter, FilterChain};
+use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
+    CodecType, PathWithEscapedSlashesAction, RouteSpecifier,
+};
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
+    HttpConnectionManager, HttpFilter, Rds,
+};
+use prost::Name as _;
+
+use super::cluster::BUFFER_LIMIT;
+use super::filter::Filter;
+use super::{any, proto};
+use crate::gateway::model::Listener;
+use crate::gateway::scalar::Name;
+
+const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
+const ROUTER: &str = "envoy.filters.http.router";
+
+/// HTTP/2 bounds of Envoy's best practices for an edge proxy.
+const MAX_STREAMS: u32 = 100;
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// The listener, with its filters fetched over ECDS and its routes over RDS.
+pub(super) fn listener(name: &Name, listener: &Listener, filters: &[Filter]) -> envoy::Listener {
+    let manager = NetworkFilter {
+        name: CONNECTION_MANAGER.into(),
+        config_type: Some(envoy::filter::ConfigType::TypedConfig(any(&manager(name, listener, filters)))),
+    };
+    envoy::Listener {
+        name: name.as_str().to_owned(),
+        address: proto::address(&listener.address),
+        filter_chains: vec![FilterChain { filters: vec![manager], ..FilterChain::default() }],
+        per_connection_buffer_limit_bytes: proto::uint32(BUFFER_LIMIT),
+        ..envoy::Listener::default()
+    }
+}
+
+fn manager(name: &Name, listener: &Listener, filters: &[Filter]) -> HttpConnectionManager {
+    let mut http_filters: Vec<HttpFilter> = filters.iter().map(http_filter).collect();
+    http_filters.push(HttpFilter {
+        name: ROUTER.into(),
+        config_type: Some(ConfigType::TypedConfig(any(&Router::default()))),
+        ..HttpFilter::default()
+    });
+    HttpConnectionManager {
+        codec_type: CodecType::Auto.into(),
+        stat_prefix: name.as_str().to_owned(),
+        http_filters,
+        route_specifier: Some(RouteSpecifier::Rds(Rds {
+            config_source: proto::ads(),
+            route_config_name: name.as_str().to_owned(),
+        })),
+        use_remote_address: proto::boolean(true),
+        xff_num_trusted_hops: listener.trusted_hops,
+        // A path has one form before any route or policy is chosen by it.
+        normalize_path: proto::boolean(true),
+        merge_slashes: true,
+        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::UnescapeAndRedirect.into(),
+        stream_idle_timeout: proto::duration(listener.stream_idle_timeout),
+        request_headers_timeout: proto::duration(listener.request_headers_timeout),
+        common_http_protocol_options: Some(HttpProtocolOptions {
+            // `x_consumer_id` is `x-consumer-id` to many an upstream.
+            headers_with_underscores_action: HeadersWithUnderscoresAction::RejectRequest.into(),
+            ..HttpProtocolOptions::default()
+        }),
+        http2_protocol_options: Some(Http2ProtocolOptions {
+            max_concurrent_streams: proto::uint32(MAX_STREAMS),
+            initial_stream_window_size: proto::uint32(STREAM_WINDOW),
+            initial_connection_window_size: proto::uint32(CONNECTION_WINDOW),
+            ..Http2ProtocolOptions::default()
+        }),
+        ..HttpConnectionManager::default()
+    }
+}
+
+fn http_filter(filter: &Filter) -> HttpFilter {
+    HttpFilter {
+        name: filter.name.clone(),
+        config_type: Some(ConfigType::ConfigDiscovery(ExtensionConfigSource {
+            config_source: proto::ads(),
+            type_urls: vec![Wasm::type_url()],
+            ..ExtensionConfigSource::default()
+        })),
+        ..HttpFilter::default()
+    }
+}

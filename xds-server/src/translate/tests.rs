@@ -1,0 +1,170 @@
+//! Golden files: each `golden/NAME.yaml` becomes exactly `golden/NAME.txt`. After a wanted change, write them
+//! anew with `UPDATE_GOLDEN=1 cargo test -p xds-server golden`, and read the difference.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
+use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
+use envoy_types::pb::envoy::config::listener::v3::{Listener, filter};
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use envoy_types::pb::google::protobuf::StringValue;
+use prost::Name as _;
+use serde_json::json;
+
+use super::*;
+use crate::gateway::{SourceFile, load};
+
+fn gateway(text: &str) -> Gateway {
+    let files = vec![SourceFile { path: "gateway.yaml".into(), text: text.into() }];
+    load(files).unwrap_or_else(|report| panic!("{report}")).gateway
+}
+
+fn key_sets() -> KeySets {
+    let set = |kid: &str| Arc::new(json!({"keys": [{"kty": "oct", "k": "AA", "kid": kid}]}));
+    KeySets {
+        files: BTreeMap::from([("keys.json".into(), set("from-file"))]),
+        urls: BTreeMap::from([("http://issuer.example/jwks".into(), set("from-url"))]),
+    }
+}
+
+fn translate_all(serving: &Gateway, present: &[&Gateway]) -> Vec<Resource> {
+    let keys = key_sets();
+    translate("edge", Target { serving, present, keys: &keys, wasm_dir: "/wasm" })
+}
+
+/// The message's debug form without its many default fields.
+fn compact(message: &impl std::fmt::Debug) -> String {
+    const DEFAULTS: [&str; 7] = [": None,", ": [],", ": {},", ": \"\",", ": 0,", ": false,", ": 0.0,"];
+    let text = format!("{message:#?}");
+    text.lines()
+        .filter(|line| !DEFAULTS.iter().any(|end| line.ends_with(end)))
+        .fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// A resource in full, with what is packed inside it.
+fn render(resource: &Resource) -> String {
+    fn decode<M: Message + Default>(bytes: &[u8]) -> M {
+        M::decode(bytes).expect("translate encodes what it says")
+    }
+    let body = resource.body.as_slice();
+    let mut text = format!("=== {} {}\n", resource.type_url.rsplit('.').next().unwrap(), resource.name);
+    let parts = if resource.type_url == Listener::type_url() {
+        let mut listener: Listener = decode(body);
+        let manager = listener.filter_chains[0].filters[0].config_type.take();
+        let Some(filter::ConfigType::TypedConfig(manager)) = manager else { panic!("no connection manager") };
+        vec![compact(&listener), compact(&decode::<HttpConnectionManager>(&manager.value))]
+    } else if resource.type_url == Cluster::type_url() {
+        let mut cluster: Cluster = decode(body);
+        let options = std::mem::take(&mut cluster.typed_extension_protocol_options);
+        let options = options.values().map(|any| compact(&decode::<HttpProtocolOptions>(&any.value)));
+        [compact(&cluster)].into_iter().chain(options).collect()
+    } else if resource.type_url == TypedExtensionConfig::type_url() {
+        let extension: TypedExtensionConfig = decode(body);
+        let mut wasm: Wasm = decode(&extension.typed_config.expect("a Wasm filter").value);
+        let configuration =
+            wasm.config.as_mut().and_then(|plugin| plugin.configuration.take()).expect("JSON");
+        let json: serde_json::Value =
+            serde_json::from_str(&decode::<StringValue>(&configuration.value).value).expect("JSON");
+        vec![compact(&wasm), format!("{json:#}\n")]
+    } else if resource.type_url == RouteConfiguration::type_url() {
+        vec![compact(&decode::<RouteConfiguration>(body))]
+    } else {
+        assert_eq!(resource.type_url, ClusterLoadAssignment::type_url());
+        vec![compact(&decode::<ClusterLoadAssignment>(body))]
+    };
+    for part in parts {
+        let _ = writeln!(text, "{part}");
+    }
+    text
+}
+
+#[test]
+fn golden_files_are_reproduced() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/translate/golden");
+    let mut inputs: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    inputs.sort();
+    assert!(inputs.len() >= 3, "the golden files are gone");
+    for input in inputs {
+        let gateway = gateway(&std::fs::read_to_string(&input).unwrap());
+        let found: String = translate_all(&gateway, &[&gateway]).iter().map(render).collect();
+        let output = input.with_extension("txt");
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&output, &found).unwrap();
+        }
+        let expected = std::fs::read_to_string(&output).unwrap_or_default();
+        let differs = found.lines().zip(expected.lines()).position(|(found, expected)| found != expected);
+        assert!(
+            found == expected,
+            "{} differs at line {}; see UPDATE_GOLDEN above",
+            output.display(),
+            differs.unwrap_or_else(|| found.lines().count().min(expected.lines().count())) + 1
+        );
+    }
+}
+
+#[test]
+fn equal_gateways_encode_to_equal_bytes() {
+    let text = include_str!("../../../envoy-configs/gateway.yaml");
+    let first = translate_all(&gateway(text), &[&gateway(text)]);
+    // Hash maps are seeded per map: a map of two entries would come out both ways within a few rounds.
+    for _ in 0..32 {
+        assert_eq!(translate_all(&gateway(text), &[&gateway(text)]), first);
+    }
+}
+
+#[test]
+fn an_edit_touches_only_what_it_changes() {
+    let text = include_str!("../../../envoy-configs/gateway.yaml");
+    let (old, new) = (gateway(text), gateway(&text.replace("timeout: 5s", "timeout: 6s")));
+    let (before, after) = (translate_all(&old, &[&old]), translate_all(&new, &[&new]));
+    let changed: Vec<_> = before
+        .iter()
+        .zip(&after)
+        .filter(|(before, after)| before != after)
+        .map(|(before, _)| (before.type_url.as_str(), before.name.as_str()))
+        .collect();
+    assert_eq!(changed, [(RouteConfiguration::type_url().as_str(), "public")]);
+}
+
+#[test]
+fn what_either_gateway_refers_to_is_present_between_them() {
+    let text = |cluster: &str, policy: &str| {
+        format!(
+            "version: v1\nproxies: {{edge: {{listeners: [l]}}}}\nclusters: {{{cluster}: {{endpoints: ['127.0.0.1:1']}}}}\n\
+             policies: {{rate_limit: {{{policy}: {{limit: 1/s}}}}}}\n\
+             listeners: {{l: {{address: '127.0.0.1:80', policies: {{rate_limit: {policy}}}, virtual_hosts: \
+             [{{name: h, hosts: ['*'], routes: [{{match: {{path: {{prefix: /}}}}, to: {cluster}}}]}}]}}}}\n"
+        )
+    };
+    let (old, new) = (gateway(&text("blue", "slow")), gateway(&text("green", "fast")));
+    let resources = translate_all(&new, &[&old, &new]);
+    let clusters: Vec<_> =
+        resources.iter().filter(|r| r.type_url == Cluster::type_url()).map(|r| r.name.as_str()).collect();
+    assert_eq!(clusters, ["blue", "green"]);
+    let of_type = |type_url: String| -> String {
+        resources.iter().filter(|resource| resource.type_url == type_url).map(render).collect()
+    };
+    let filters = of_type(TypedExtensionConfig::type_url());
+    assert!(filters.contains("\"slow\"") && filters.contains("\"fast\""), "{filters}");
+    let routes = of_type(RouteConfiguration::type_url());
+    assert!(routes.contains("\"green\"") && !routes.contains("\"blue\""), "{routes}");
+}
+
+#[test]
+fn a_group_that_is_not_named_gets_nothing() {
+    let gateway = gateway(include_str!("../../../envoy-configs/gateway.yaml"));
+    let keys = KeySets::default();
+    let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, wasm_dir: "/wasm" };
+    assert_eq!(translate("stranger", target), []);
+}
