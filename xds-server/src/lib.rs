@@ -1,1 +1,4 @@
 //! Skeleton.
+
+pub mod discovery;
+pub mod snapshot;
