@@ -9,7 +9,8 @@
 //! - additions and changes go out as clusters, endpoints, secrets, extensions, listeners, routes, virtual hosts;
 //! - while one of these waits for an answer and has more to send, the types behind it stay at the snapshot they are at,
 //!   so that no route arrives before its cluster. New subscriptions are answered nevertheless, from that snapshot;
-//! - delta removals of clusters, then of endpoints, wait until everything else was sent and answered.
+//! - delta removals of clusters, then of endpoints, wait until everything else was sent and answered. A client that
+//!   resumes is first sent a response without them, be it empty, since its listeners and routes have yet to ask.
 //!
 //! Deliberately not here: time, tasks, sockets, and which group a node belongs to.
 
@@ -184,34 +185,39 @@ impl Session {
         let Some(snapshot) = self.snapshot.clone() else { return Vec::new() };
         let mut responses = Vec::new();
         let aggregated = self.scope == Scope::Aggregated;
+        let defers = aggregated && self.flavour == Flavour::Delta;
         let types: Vec<TypeUrl> = self.types.keys().cloned().collect();
         let mut held_back = false;
         for type_url in &types {
+            let ordered = aggregated && type_url.is_ordered();
+            let idle = self.others_idle(type_url, &snapshot);
             let Some(delivery) = self.types.get_mut(type_url) else { continue };
             let set = snapshot.set(type_url);
-            let ordered = aggregated && type_url.is_ordered();
             let target = match delivery.base() {
                 Some(base) if ordered && held_back => base.clone(),
                 _ => set.clone(),
             };
-            let removals = !(ordered && self.flavour == Flavour::Delta && goes_last(type_url));
+            let removals = !(defers && goes_last(type_url)) || (idle && !delivery.is_resuming());
             let made = delivery.next(&target, removals);
             held_back |= ordered && delivery.is_blocked(set);
             self.take(made, &mut responses);
         }
-        if aggregated && self.flavour == Flavour::Delta {
-            for type_url in [TypeUrl::CLUSTER, TypeUrl::ENDPOINT] {
-                let others_idle = self.types.iter().all(|(other, delivery)| {
-                    let waits_for = other.is_ordered() && (!goes_last(other) || *other < type_url);
-                    !waits_for || delivery.is_idle(snapshot.set(other))
-                });
-                if let (true, Some(delivery)) = (others_idle, self.types.get_mut(&type_url)) {
-                    let made = delivery.next(snapshot.set(&type_url), true);
-                    self.take(made, &mut responses);
-                }
+        for type_url in types.iter().filter(|type_url| defers && goes_last(type_url)) {
+            let idle = self.others_idle(type_url, &snapshot);
+            if let Some(delivery) = self.types.get_mut(type_url).filter(|_| idle) {
+                let made = delivery.next(snapshot.set(type_url), true);
+                self.take(made, &mut responses);
             }
         }
         responses
+    }
+
+    /// Whether nothing the client has may still refer to what this type is about to lose.
+    fn others_idle(&self, type_url: &TypeUrl, snapshot: &Snapshot) -> bool {
+        self.types.iter().all(|(other, delivery)| {
+            let refers = other.is_ordered() && (!goes_last(other) || other < type_url);
+            !refers || delivery.is_idle(snapshot.set(other))
+        })
     }
 
     /// Queues a response; the endpoints of clusters that it changes are owed again.

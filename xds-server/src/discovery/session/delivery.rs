@@ -97,6 +97,11 @@ impl Delivery {
         self.resumed
     }
 
+    /// Whether the next response is the first, to a client that came with state.
+    pub fn is_resuming(&self) -> bool {
+        self.resumed && self.base.is_none()
+    }
+
     /// The set the client was last brought to.
     pub fn base(&self) -> Option<&Arc<ResourceSet>> {
         self.base.as_ref()
@@ -189,7 +194,10 @@ impl Delivery {
         if self.outstanding.is_some() {
             return None;
         }
+        let resuming = self.is_resuming();
         let changes = self.look(set);
+        // Removals are to wait for an answer, so there has to be one.
+        self.greeting_owed |= resuming && !removals && self.owed.iter().any(|name| set.get(name).is_none());
         if !self.rejected.is_disjoint(&self.owed) {
             // A response is refused whole: what shared it with the culprit goes out again with the culprit's successor.
             self.owed.extend(self.rejected.iter().cloned());
