@@ -115,7 +115,7 @@ fn a_union_has_both_and_prefers_the_new() {
 
 #[test]
 fn types_sort_in_make_before_break_order() {
-    let mut types = vec![
+    let mut types = [
         TypeUrl::new("type.example/x"),
         TypeUrl::ROUTE,
         TypeUrl::LISTENER,
