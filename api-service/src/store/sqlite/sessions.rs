@@ -46,10 +46,10 @@ impl Sessions for SqliteStore {
         now: OffsetDateTime,
     ) -> Result<Rotation> {
         let mut transaction = self.pool.begin().await.map_err(failed)?;
-        let used: Option<(String, String)> = sqlx::query_as(
-            "UPDATE refresh_tokens SET used_at = ?2 FROM sessions s \
+        let used: Option<(String,)> = sqlx::query_as(
+            "UPDATE refresh_tokens SET used_at = ?2 \
              WHERE sha256 = ?1 AND used_at IS NULL AND expires_at > ?2 \
-             AND s.id = session_id AND s.revoked_at IS NULL RETURNING s.id, s.account_id",
+             AND session_id IN (SELECT id FROM sessions WHERE revoked_at IS NULL) RETURNING session_id",
         )
         .bind(presented.to_string())
         .bind(now.unix_timestamp())
@@ -57,12 +57,17 @@ impl Sessions for SqliteStore {
         .await
         .map_err(failed)?;
         let rotation = match used {
-            Some((session, account)) => {
+            Some((session,)) => {
                 insert_token(&mut transaction, &session, next).await?;
+                let (account,): (String,) = sqlx::query_as("SELECT account_id FROM sessions WHERE id = ?")
+                    .bind(session)
+                    .fetch_one(&mut *transaction)
+                    .await
+                    .map_err(failed)?;
                 Rotation::Rotated(read(&account)?)
             }
             None => {
-                let reused = revoke(&mut transaction, presented, now, "AND t.used_at IS NOT NULL").await?;
+                let reused = revoke(&mut transaction, presented, now, "AND used_at IS NOT NULL").await?;
                 reused.map_or(Rotation::Refused, |(account, session)| Rotation::Reused(account, session))
             }
         };
@@ -91,7 +96,7 @@ async fn insert_token(
     Ok(())
 }
 
-/// Revokes the token's session where it is not revoked yet; `condition` narrows by the token `t`.
+/// Revokes the token's session where it is not revoked yet; `condition` narrows by the token.
 async fn revoke(
     connection: &mut SqliteConnection,
     token: &Sha256Hex,
@@ -99,9 +104,9 @@ async fn revoke(
     condition: &'static str,
 ) -> Result<Option<(AccountId, SessionId)>> {
     let update = format!(
-        "UPDATE sessions SET revoked_at = ?2 FROM refresh_tokens t WHERE t.sha256 = ?1 \
-         AND t.session_id = sessions.id AND sessions.revoked_at IS NULL {condition} \
-         RETURNING sessions.account_id, sessions.id"
+        "UPDATE sessions SET revoked_at = ?2 WHERE revoked_at IS NULL \
+         AND id = (SELECT session_id FROM refresh_tokens WHERE sha256 = ?1 {condition}) \
+         RETURNING account_id, id"
     );
     let revoked: Option<(String, String)> = sqlx::query_as(sqlx::AssertSqlSafe(update))
         .bind(token.to_string())
