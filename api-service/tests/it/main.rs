@@ -21,3 +21,4 @@ mod process;
 mod sessions;
 mod statistics;
 mod store_contract;
+mod tidy;

@@ -96,6 +96,41 @@ async fn connections_past_the_limit_wait_until_one_closes() {
 }
 
 #[tokio::test]
+async fn a_flood_of_log_ins_waits_for_its_turn_and_then_gives_up() {
+    let limits = ["--max-password-hashes", "1", "--request-timeout", "60ms", "--body-timeout", "60ms"];
+    let api = Api::start(&limits).await;
+    let body = json!({"email": "ada@example.com", "password": "whatever it may be"});
+    let answers =
+        futures_util::future::join_all((0..40).map(|_| api.post("/v1/sessions", body.clone()))).await;
+    let given_up = answers.iter().filter(|answer| answer.status == 503).count();
+    assert!(given_up > 0, "40 hashes of 19 MiB, one at a time, in 60 ms?");
+    for answer in answers.iter().filter(|answer| answer.status == 503) {
+        answer.is_problem(503, "unavailable");
+    }
+    assert_eq!(api.get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_failing_store_is_counted_and_not_described_to_the_caller() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("api.sqlite").display());
+    let api = Api::start(&["--database", &url]).await;
+    let saboteur = sqlx::SqlitePool::connect(&url).await.unwrap();
+    for table in ["apis", "signing_keys"] {
+        sqlx::query(sqlx::AssertSqlSafe(format!("DROP TABLE {table}"))).execute(&saboteur).await.unwrap();
+    }
+    for path in ["/v1/apis", "/readyz"] {
+        let answer = api.get(path).await;
+        answer.is_problem(503, "unavailable");
+        for word in ["table", "sql", "signing"] {
+            assert!(!answer.text.to_lowercase().contains(word), "{}", answer.text);
+        }
+    }
+    assert_eq!(api.metric("tollgate_api_store_errors_total").await, 2.0);
+    assert_eq!(api.get("/healthz").await.status, 200);
+}
+
+#[tokio::test]
 async fn events_follow_what_happened() {
     let api = Api::start(&[]).await;
     let ada = api.account("ada").await;
