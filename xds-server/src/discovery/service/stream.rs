@@ -101,7 +101,7 @@ impl Stream {
             };
             if let Some(Answer::Nack { type_url, version, message }) = &turn.answer {
                 let (node, stream) = (&proxy.id, proxy.stream);
-                tracing::warn!(node, stream, r#type = type_url.short(), %version, message, "configuration refused");
+                tracing::warn!(node, stream, r#type = type_url.short(), %version, reason = message, "configuration refused");
             }
             registration.report(&session, turn.responses.iter().map(|r| r.type_url.clone()), turn.answer);
             hand_over(turn.responses, out, &registration).await;
