@@ -7,6 +7,101 @@
 //!
 //! Data flows that way only. `gateway` knows no proto, `translate` does no I/O, `discovery` knows neither.
 
+use std::io::Write;
+use std::process::ExitCode;
+
+use settings::{Cli, Command, Serve, Validate};
+
+pub mod discovery;
+pub mod follow;
 pub mod gateway;
+pub mod http;
+pub mod reference;
+pub mod rollout;
+pub mod serve;
+pub mod settings;
+pub mod snapshot;
 pub mod source;
+pub mod telemetry;
 pub mod translate;
+
+/// Failed at run time.
+const FAILED: u8 = 1;
+/// The configuration is wrong; nothing was bound (`EX_CONFIG` of sysexits.h).
+const BAD_CONFIGURATION: u8 = 78;
+
+/// Runs the program.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Serve(settings) => serve(&settings),
+        Command::Validate(settings) => validate(&settings),
+        Command::Reference => print(&reference::markdown()),
+        Command::Schema => print(&format!("{:#}\n", reference::schema())),
+    }
+}
+
+fn serve(settings: &Serve) -> ExitCode {
+    if let Err(error) = telemetry::init_logs(&settings.log) {
+        return fail(2, &error);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &format!("can't start threads: {error}")),
+    };
+    runtime.block_on(async {
+        let shutdown = match shutdown_signal() {
+            Ok(shutdown) => shutdown,
+            Err(error) => return fail(FAILED, &format!("can't listen for signals: {error}")),
+        };
+        match serve::Server::build(settings).await {
+            Ok(server) => match server.run_until(shutdown).await {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(FAILED, &format!("{error:#}")),
+            },
+            Err(serve::StartError::Config(error)) => fail(BAD_CONFIGURATION, &error.to_string()),
+            Err(serve::StartError::System(error)) => fail(FAILED, &format!("{error:#}")),
+        }
+    })
+}
+
+fn validate(settings: &Validate) -> ExitCode {
+    match follow::load(&source::file::FileSource::new(&settings.path)) {
+        Ok(desired) => {
+            let gateway = &desired.gateway;
+            let routes = gateway.listeners.values().flat_map(|listener| &listener.virtual_hosts);
+            print(&format!(
+                "{} is right: version {}, {} listeners, {} routes, {} clusters\n",
+                settings.path.display(),
+                desired.version,
+                gateway.listeners.len(),
+                routes.map(|host| host.routes.len()).sum::<usize>(),
+                gateway.clusters.len(),
+            ))
+        }
+        Err(error) => fail(BAD_CONFIGURATION, &error.to_string()),
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn shutdown_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}
+
+fn print(text: &str) -> ExitCode {
+    // A reader that went away (`| head`) is no failure.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn fail(code: u8, text: &str) -> ExitCode {
+    let text = if text.starts_with("error") { text.to_owned() } else { format!("error: {text}") };
+    let _ = writeln!(std::io::stderr(), "{text}");
+    ExitCode::from(code)
+}

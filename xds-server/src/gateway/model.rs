@@ -62,7 +62,8 @@ pub struct ProxyGroup {
 }
 
 /// A port that accepts HTTP/1.1 and HTTP/2 without TLS. Paths are always normalised (RFC 3986), slashes
-/// merged, and escaped slashes unescaped with a redirect, before a route is chosen.
+/// merged, and escaped slashes unescaped with a redirect, before a route is chosen. Requests with an underscore
+/// in a header's name get 400: upstreams take `x_consumer_id` for `x-consumer-id`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {

@@ -48,6 +48,8 @@ impl KeyFetcher {
     /// # Errors
     /// When the HTTP client can't be made.
     pub fn new() -> Result<Self, reqwest::Error> {
+        // One provider for the whole process; a second call finds it there.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("tollgate-xds-server/", env!("CARGO_PKG_VERSION")))

@@ -48,7 +48,7 @@ pub struct Endpoint {
     pub weight: u32,
 }
 
-/// The long form of [`Endpoint`].
+/// One endpoint. Short form: `HOST:PORT`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Endpoint")]

@@ -68,6 +68,7 @@ async fn keys_of_an_issuer_no_longer_named_are_forgotten() {
 async fn a_key_set_without_end_is_given_up() {
     let answer: Answer = Arc::new(Mutex::new((StatusCode::OK, "x".repeat(MAX_BYTES + 1))));
     let url = issuer(&answer).await;
-    let error = fetch(&reqwest::Client::new(), &url).await.unwrap_err();
+    let fetcher = KeyFetcher::new().unwrap();
+    let error = fetch(&fetcher.client, &url).await.unwrap_err();
     assert_eq!(error, format!("more than {MAX_BYTES} bytes"));
 }

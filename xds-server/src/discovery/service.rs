@@ -1,0 +1,150 @@
+//! The gRPC around the sessions: one task a stream, nothing shared that a slow peer could hold.
+//!
+//! The methods of ADS and of each type's own service are one handler with different arguments. Responses are written as
+//! raw frames ([`body`]) and not through a codec, so that the bytes a snapshot encoded once are what goes out, and a
+//! large response is copied out only as fast as its client reads.
+//!
+//! Not here: the protocol's rules ([`super::session`]), binding a socket, TLS, and the Fetch (REST) methods.
+
+mod body;
+mod methods;
+mod stream;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Status, Streaming};
+
+use super::session::{Flavour, Scope};
+use super::{Limits, Registry, SnapshotCache};
+
+/// How long an ended server waits for peers to take their last bytes.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Who a stream's first request says it is, and what the connection knows of it.
+#[derive(Debug)]
+pub struct Peer<'a> {
+    /// `node` of the first request; its id is not empty.
+    pub node: &'a Node,
+    /// What the transport knows: `TcpConnectInfo`, and certificates under TLS.
+    pub connection: &'a axum::http::Extensions,
+}
+
+/// Chooses the group whose snapshot a peer is served, or refuses it with a reason it is told.
+pub type Grouping = Arc<dyn Fn(&Peer<'_>) -> Result<String, String> + Send + Sync>;
+
+/// The discovery services. Clones are the same service.
+#[derive(Clone)]
+pub struct DiscoveryService {
+    cache: SnapshotCache,
+    registry: Registry,
+    limits: Arc<Limits>,
+    grouping: Grouping,
+    streams: Arc<Semaphore>,
+    ended: Arc<watch::Sender<bool>>,
+}
+
+impl DiscoveryService {
+    /// Serves `cache` to whoever connects and reports to `registry`. The group is the node's cluster.
+    pub fn new(cache: SnapshotCache, registry: Registry, limits: Limits) -> DiscoveryService {
+        DiscoveryService {
+            cache,
+            registry,
+            streams: Arc::new(Semaphore::new(limits.streams.min(Semaphore::MAX_PERMITS))),
+            limits: Arc::new(limits),
+            grouping: Arc::new(|peer| Ok(peer.node.cluster.clone())),
+            ended: Arc::new(watch::Sender::new(false)),
+        }
+    }
+
+    /// Chooses groups another way, by certificate say.
+    pub fn with_grouping(self, grouping: Grouping) -> DiscoveryService {
+        DiscoveryService { grouping, ..self }
+    }
+
+    /// The methods, to which other gRPC services may be added.
+    pub fn routes(&self) -> Routes {
+        methods::router(self).into()
+    }
+
+    /// Ends every stream, now and from now on, with status OK: clients reconnect, here or elsewhere.
+    pub fn end(&self) {
+        self.ended.send_replace(true);
+    }
+
+    /// Serves the discovery methods on a bound listener until `shutdown`; see [`serve_routes`](Self::serve_routes).
+    pub async fn serve_with_listener(
+        &self,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        self.serve_routes(self.routes(), listener, shutdown).await
+    }
+
+    /// Serves `routes` on a bound listener. At `shutdown` it stops accepting, ends all streams and returns once they
+    /// are closed, or after 5 seconds.
+    pub async fn serve_routes(
+        &self,
+        routes: Routes,
+        listener: TcpListener,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), tonic::transport::Error> {
+        let limits = &self.limits;
+        let mut ended = self.ended.subscribe();
+        let shutdown = async {
+            shutdown.await;
+            self.end();
+        };
+        let server = Server::builder()
+            .max_concurrent_streams(limits.streams_per_connection)
+            .http2_keepalive_interval(Some(limits.keepalive_interval))
+            .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+            .add_routes(routes)
+            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
+        let overdue = async {
+            // The sender is ours, so this ends by `end` only.
+            drop(ended.wait_for(|ended| *ended).await);
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            served = server => served,
+            () = overdue => Ok(()),
+        }
+    }
+
+    /// Opens a stream: its task reads `request`'s messages, its answer's body writes what the task hands over.
+    fn open(
+        &self,
+        flavour: Flavour,
+        scope: Scope,
+        request: axum::extract::Request,
+    ) -> axum::response::Response {
+        let Ok(permit) = self.streams.clone().try_acquire_owned() else {
+            tracing::warn!(limit = self.limits.streams, "stream refused: too many are open");
+            return Status::resource_exhausted("too many streams are open").into_http();
+        };
+        let (parts, body) = request.into_parts();
+        let requests =
+            Streaming::new_request(stream::Decoder(flavour), body, None, Some(self.limits.request_bytes));
+        let (sender, receiver) = mpsc::channel(self.limits.responses_ahead.max(1));
+        let stream = stream::Stream { service: self.clone(), flavour, scope, connection: parts.extensions };
+        tokio::spawn(async move {
+            stream.run(requests, sender).await;
+            drop(permit);
+        });
+        body::response(receiver)
+    }
+}
+
+impl std::fmt::Debug for DiscoveryService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DiscoveryService").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

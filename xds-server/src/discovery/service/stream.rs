@@ -1,0 +1,272 @@
+//! One stream's task: reads requests at their allowed rate, follows its group's snapshot, hands responses to the body.
+//!
+//! While the peer does not read, the task waits to hand over and reads nothing either; when it goes on, it takes the
+//! latest snapshot. Its events: a request, a later snapshot, the peer gone, the service ended.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use envoy_types::pb::envoy::config::core::v3::Node;
+use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tonic::codec::DecodeBuf;
+use tonic::transport::server::TcpConnectInfo;
+use tonic::{Status, Streaming};
+
+use super::body::Outgoing;
+use super::{DiscoveryService, Peer};
+use crate::discovery::registry::{Proxy, Registration};
+use crate::discovery::session::{Answer, Flavour, Request, Response, Scope, Session, Turn};
+
+/// Kept of what a node says its software is, in bytes.
+const AGENT_LIMIT: usize = 128;
+
+/// Decodes requests of one flavour.
+pub(super) struct Decoder(pub Flavour);
+
+impl tonic::codec::Decoder for Decoder {
+    type Item = Request;
+    type Error = Status;
+
+    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Request>, Status> {
+        let decoded = match self.0 {
+            Flavour::StateOfTheWorld => DiscoveryRequest::decode(bytes).map(Request::StateOfTheWorld),
+            Flavour::Delta => DeltaDiscoveryRequest::decode(bytes).map(Request::Delta),
+        };
+        decoded
+            .map(Some)
+            .map_err(|error| Status::invalid_argument(format!("not a discovery request: {error}")))
+    }
+}
+
+pub(super) struct Stream {
+    pub service: DiscoveryService,
+    pub flavour: Flavour,
+    pub scope: Scope,
+    pub connection: axum::http::Extensions,
+}
+
+impl Stream {
+    pub async fn run(self, requests: Streaming<Request>, out: mpsc::Sender<Outgoing>) {
+        let mut ended = self.service.ended.subscribe();
+        let served = tokio::select! {
+            served = self.serve(requests, &out) => served,
+            () = out.closed() => Ok(()),
+            _ = ended.wait_for(|ended| *ended) => Ok(()),
+        };
+        if let Err(status) = served {
+            tracing::debug!(code = ?status.code(), reason = status.message(), "stream refused or broken");
+            tokio::select! {
+                _ = out.send(Err(status)) => {}
+                () = out.closed() => {}
+                _ = ended.wait_for(|ended| *ended) => {}
+            }
+        }
+    }
+
+    async fn serve(
+        &self,
+        mut requests: Streaming<Request>,
+        out: &mpsc::Sender<Outgoing>,
+    ) -> Result<(), Status> {
+        let limits = &self.service.limits;
+        let first = tokio::time::timeout(limits.first_request, requests.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
+        let Some(mut first) = first else { return Ok(()) };
+
+        let registration = self.service.registry.connect(self.identify(&mut first)?);
+        let proxy = registration.proxy().clone();
+        let mut snapshots = self.service.cache.watch(&proxy.group);
+        let mut session = Session::new(self.flavour, self.scope.clone(), limits.session);
+        session.on_snapshot(snapshots.latest());
+        let _disconnect = Logged::connect(&registration);
+
+        let mut pace = Pace::new(limits.requests_per_second, limits.request_burst);
+        let mut next = Some(first);
+        loop {
+            let turn = match next.take() {
+                Some(request) => {
+                    pace.take();
+                    let turn = session.on_request(request, SystemTime::now());
+                    turn.map_err(|refusal| {
+                        tracing::warn!(node = proxy.id, stream = proxy.stream, %refusal, "request refused");
+                        Status::invalid_argument(refusal.to_string())
+                    })?
+                }
+                None => Turn { responses: session.on_snapshot(snapshots.latest()), answer: None },
+            };
+            if let Some(Answer::Nack { type_url, version, message }) = &turn.answer {
+                let (node, stream) = (&proxy.id, proxy.stream);
+                tracing::warn!(node, stream, r#type = type_url.short(), %version, reason = message, "configuration refused");
+            }
+            registration.report(&session, turn.responses.iter().map(|r| r.type_url.clone()), turn.answer);
+            hand_over(turn.responses, out, &registration).await;
+            tokio::select! {
+                request = pace.then(requests.message()) => match request? {
+                    Some(request) => next = Some(request),
+                    None => return Ok(()),
+                },
+                () = snapshots.changed() => {}
+            }
+        }
+    }
+
+    /// Reads the node out of the stream's first request; later ones may leave it out (xDS protocol, "Node metadata").
+    fn identify(&self, first: &mut Request) -> Result<Proxy, Status> {
+        let node = match first {
+            Request::StateOfTheWorld(request) => request.node.take(),
+            Request::Delta(request) => request.node.take(),
+        };
+        let node = node.filter(|node| !node.id.is_empty());
+        let node = node.ok_or_else(|| Status::invalid_argument("the first request must carry node.id"))?;
+        let group = (self.service.grouping)(&Peer { node: &node, connection: &self.connection }).map_err(
+            |reason| {
+                tracing::warn!(node = node.id, cluster = node.cluster, reason, "proxy refused");
+                Status::permission_denied(reason)
+            },
+        )?;
+        let limit = self.service.limits.node_id_bytes;
+        if [&node.id, &node.cluster, &group].iter().any(|name| name.len() > limit) {
+            return Err(Status::invalid_argument(format!(
+                "node.id or node.cluster is longer than {limit} bytes"
+            )));
+        }
+        Ok(Proxy {
+            stream: 0,
+            agent: agent(&node),
+            id: node.id,
+            cluster: node.cluster,
+            group,
+            peer: self.peer(),
+            flavour: self.flavour,
+            scope: self.scope.clone(),
+            since: SystemTime::now(),
+        })
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.connection.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr)
+    }
+}
+
+async fn hand_over(responses: Vec<Response>, out: &mpsc::Sender<Outgoing>, registration: &Registration) {
+    let proxy = registration.proxy();
+    for response in responses {
+        tracing::debug!(
+            node = proxy.id,
+            stream = proxy.stream,
+            r#type = response.type_url.short(),
+            version = %response.version,
+            resources = response.payload.len(),
+            removed = response.removed.len(),
+            "push"
+        );
+        if out.send(Ok(response)).await.is_err() {
+            break;
+        }
+    }
+}
+
+fn agent(node: &Node) -> String {
+    let version = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
+            .version
+            .as_ref()
+            .map_or_else(String::new, |v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch)),
+        None => String::new(),
+    };
+    let mut agent = format!("{} {version}", node.user_agent_name);
+    agent.truncate(agent.floor_char_boundary(AGENT_LIMIT));
+    agent.trim().to_owned()
+}
+
+/// Logs a stream's beginning, and its end when dropped.
+struct Logged<'a>(&'a Registration);
+
+impl<'a> Logged<'a> {
+    fn connect(registration: &'a Registration) -> Logged<'a> {
+        let proxy = registration.proxy();
+        let (group, flavour, scope, agent) = (&proxy.group, proxy.flavour, &proxy.scope, &proxy.agent);
+        let peer = proxy.peer.map(tracing::field::display);
+        tracing::info!(
+            node = proxy.id,
+            stream = proxy.stream,
+            group,
+            ?flavour,
+            ?scope,
+            agent,
+            peer,
+            "connected"
+        );
+        Logged(registration)
+    }
+}
+
+impl Drop for Logged<'_> {
+    fn drop(&mut self) {
+        let proxy = self.0.proxy();
+        tracing::info!(node = proxy.id, stream = proxy.stream, group = proxy.group, "disconnected");
+    }
+}
+
+/// A token bucket over requests that makes their reader wait, not fail: the peer is held back by flow control.
+struct Pace {
+    gap: Duration,
+    credit: Duration,
+    /// When the bucket is full again.
+    full: Instant,
+}
+
+impl Pace {
+    fn new(per_second: u32, burst: u32) -> Pace {
+        let gap = Duration::from_secs(1) / per_second.max(1);
+        Pace { gap, credit: gap * burst.max(1), full: Instant::now() }
+    }
+
+    fn take(&mut self) {
+        self.full = self.full.max(Instant::now()) + self.gap;
+    }
+
+    /// Waits for a token, then for `message`. Cancel safe if `message` is.
+    async fn then<T>(&self, message: impl Future<Output = T>) -> T {
+        if let Some(ready) = (self.full + self.gap).checked_sub(self.credit)
+            && ready > Instant::now()
+        {
+            tokio::time::sleep_until(ready).await;
+        }
+        message.await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_past_the_burst_wait_for_their_turn() {
+        let mut pace = Pace::new(10, 3);
+        let start = Instant::now();
+        for _ in 0..3 {
+            pace.then(async {}).await;
+            pace.take();
+        }
+        assert_eq!(start.elapsed(), Duration::ZERO);
+        pace.then(async {}).await;
+        assert_eq!(start.elapsed().as_millis(), 100);
+    }
+
+    #[test]
+    fn an_agent_is_its_name_and_version_cut_short() {
+        let node = Node {
+            user_agent_name: "ü".repeat(100),
+            user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion("1".into())),
+            ..Default::default()
+        };
+        assert!(agent(&node).len() <= AGENT_LIMIT);
+    }
+}

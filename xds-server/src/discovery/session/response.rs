@@ -1,0 +1,154 @@
+//! A response as it leaves: a few bytes of its own, then resources whose bytes all clients share.
+//!
+//! The header is a valid prefix of the message (`DiscoveryResponse` or `DeltaDiscoveryResponse`), each resource frame a
+//! valid continuation of it, so that a response of a hundred thousand resources is neither encoded nor collected: it is
+//! copied out piece by piece ([`Response::fill`]) as fast as its client reads.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Flavour;
+use crate::snapshot::wire::put_field;
+use crate::snapshot::{Changes, Resource, ResourceSet, TypeUrl};
+
+/// One discovery response.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The type it is about.
+    pub type_url: TypeUrl,
+    /// `version_info` or `system_version_info`: the version of the type's set.
+    pub version: Arc<str>,
+    /// What its ACK or NACK will carry.
+    pub nonce: Arc<str>,
+    /// Its resources.
+    pub payload: Payload,
+    /// Names it says are gone (delta only).
+    pub removed: Vec<Arc<str>>,
+    pub(super) flavour: Flavour,
+}
+
+/// The resources of a response, in the cheapest form that names them.
+#[derive(Debug, Clone)]
+pub enum Payload {
+    /// A whole set: the first answer to a wildcard.
+    All(Arc<ResourceSet>),
+    /// What changed, as every client of the wildcard gets it.
+    Changed(Arc<Changes>),
+    /// A list of this client's own.
+    Listed(Vec<Arc<Resource>>),
+}
+
+/// How far a response was copied out.
+#[derive(Debug, Default)]
+pub struct Progress {
+    index: usize,
+    last: Option<Arc<str>>,
+}
+
+impl Response {
+    /// Bytes of the whole message.
+    pub fn encoded_len(&self) -> usize {
+        self.header().len() + self.payload.encoded_len(self.flavour)
+    }
+
+    /// The message's scalar fields and removed names, encoded.
+    pub fn header(&self) -> Bytes {
+        let mut buf =
+            BytesMut::with_capacity(160 + self.removed.iter().map(|name| name.len() + 8).sum::<usize>());
+        put_field(1, self.version.as_bytes(), &mut buf);
+        put_field(4, self.type_url.as_str().as_bytes(), &mut buf);
+        put_field(5, self.nonce.as_bytes(), &mut buf);
+        for name in &self.removed {
+            put_field(6, name.as_bytes(), &mut buf);
+        }
+        buf.freeze()
+    }
+
+    /// Appends frames until `buf` holds `at_least` bytes; `false` once there are no more. Goes over by one frame at
+    /// most.
+    pub fn fill(&self, progress: &mut Progress, buf: &mut BytesMut, at_least: usize) -> bool {
+        match &self.payload {
+            Payload::All(set) => {
+                let last = progress.last.take();
+                for resource in set.iter_after(last.as_ref()) {
+                    buf.extend_from_slice(&self.flavour.frame(resource));
+                    if buf.len() >= at_least {
+                        progress.last = Some(resource.name().clone());
+                        return true;
+                    }
+                }
+                false
+            }
+            Payload::Changed(changes) => self.fill_from(&changes.changed, progress, buf, at_least),
+            Payload::Listed(list) => self.fill_from(list, progress, buf, at_least),
+        }
+    }
+
+    /// The whole message at once, for tests and tools.
+    pub fn encode(&self) -> Bytes {
+        let mut buf = BytesMut::from(self.header());
+        self.fill(&mut Progress::default(), &mut buf, usize::MAX);
+        buf.freeze()
+    }
+
+    fn fill_from(
+        &self,
+        list: &[Arc<Resource>],
+        at: &mut Progress,
+        buf: &mut BytesMut,
+        at_least: usize,
+    ) -> bool {
+        for resource in &list[at.index.min(list.len())..] {
+            buf.extend_from_slice(&self.flavour.frame(resource));
+            at.index += 1;
+            if buf.len() >= at_least {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+impl Payload {
+    /// The resources, in name order.
+    pub fn iter(&self) -> Box<dyn Iterator<Item = &Arc<Resource>> + '_> {
+        match self {
+            Payload::All(set) => Box::new(set.iter()),
+            Payload::Changed(changes) => Box::new(changes.changed.iter()),
+            Payload::Listed(list) => Box::new(list.iter()),
+        }
+    }
+
+    /// Number of resources.
+    pub fn len(&self) -> usize {
+        match self {
+            Payload::All(set) => set.len(),
+            Payload::Changed(changes) => changes.changed.len(),
+            Payload::Listed(list) => list.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn encoded_len(&self, flavour: Flavour) -> usize {
+        match (self, flavour) {
+            (Payload::All(set), Flavour::Delta) => set.delta_len(),
+            (Payload::All(set), Flavour::StateOfTheWorld) => set.sotw_len(),
+            (listed, Flavour::Delta) => listed.iter().map(|resource| resource.delta_len()).sum(),
+            (listed, Flavour::StateOfTheWorld) => listed.iter().map(|resource| resource.sotw_len()).sum(),
+        }
+    }
+}
+
+impl Flavour {
+    fn frame(self, resource: &Resource) -> Bytes {
+        match self {
+            Flavour::Delta => resource.delta_frame(),
+            Flavour::StateOfTheWorld => resource.sotw_frame(),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! From files to desired state: reads, checks, and hands on what is right; reports what is wrong and keeps
+//! what was right before.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::gateway::{self, Located, Report, SourceFile};
+use crate::rollout::{Desired, Rollout};
+use crate::source::file::{self, FileSource, ReadError};
+use crate::source::key_file;
+use crate::source::key_url::KeyFetcher;
+use crate::source::watch::Watch;
+use crate::telemetry::Metrics;
+
+/// Why a configuration can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It can't be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// It is wrong.
+    #[error(transparent)]
+    Wrong(#[from] Report),
+}
+
+/// Reads and checks a configuration. Blocks.
+///
+/// # Errors
+/// When it can't be read, or is wrong.
+pub fn load(source: &FileSource) -> Result<Desired, ConfigError> {
+    let read_at = Instant::now();
+    Ok(check(source.read()?, source.base_dir(), read_at)?)
+}
+
+fn check(files: Vec<SourceFile>, base_dir: &Path, read_at: Instant) -> Result<Desired, Report> {
+    let version = file::version(&files);
+    let loaded = gateway::load(files)?;
+    let key_files = key_file::read(&loaded.gateway, base_dir).map_err(|problems| Report {
+        problems: problems.into_iter().filter_map(|problem| loaded.source_map.locate(problem)).collect(),
+    })?;
+    Ok(Desired { version, gateway: loaded.gateway, key_files, read_at })
+}
+
+/// What is served, and what is wrong with what is on disk; for the status page.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct ConfigStatus {
+    /// File or folder.
+    pub source: PathBuf,
+    /// Version that is served.
+    pub version: String,
+    /// When it was read, in seconds since 1970.
+    pub loaded_at: u64,
+    /// Why what is on disk is not served. `null` when it is.
+    pub error: Option<ConfigProblem>,
+}
+
+/// What is wrong with what is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct ConfigProblem {
+    /// For people: all problems, with lines and carets.
+    pub text: String,
+    /// For programs: where and what. Empty when the files can't be read at all.
+    pub problems: Vec<Located>,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+}
+
+/// Follows a configuration while it is edited.
+pub struct Follow {
+    source: FileSource,
+    watch: Watch,
+    rollout: Rollout,
+    fetcher: KeyFetcher,
+    metrics: Arc<Metrics>,
+    current: Arc<Desired>,
+    status: Arc<Mutex<ConfigStatus>>,
+}
+
+impl Follow {
+    /// Starts with a configuration that was read already. Must be called within a runtime.
+    pub fn start(
+        source: FileSource,
+        first: Desired,
+        watch: Watch,
+        fetcher: KeyFetcher,
+        rollout: Rollout,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let status = ConfigStatus { source: source.path().to_owned(), ..ConfigStatus::default() };
+        let current = Arc::new(first);
+        let mut follow =
+            Self { source, watch, rollout, fetcher, metrics, current, status: Arc::new(Mutex::new(status)) };
+        follow.accept();
+        follow
+    }
+
+    /// What is served and what is wrong.
+    pub fn status(&self) -> Arc<Mutex<ConfigStatus>> {
+        Arc::clone(&self.status)
+    }
+
+    /// Follows until it is dropped.
+    pub async fn run(mut self) {
+        loop {
+            self.watch_files();
+            self.watch.changed().await;
+            let source = self.source.clone();
+            // The files may be on a slow disk, and many.
+            let Ok(result) = tokio::task::spawn_blocking(move || load(&source)).await else { continue };
+            match result {
+                Ok(desired) if self.is_served(&desired) => {
+                    self.set_error(None);
+                }
+                Ok(desired) => {
+                    self.current = Arc::new(desired);
+                    self.accept();
+                }
+                Err(error) => self.reject(&error),
+            }
+        }
+    }
+
+    fn is_served(&self, desired: &Desired) -> bool {
+        (&desired.version, &desired.key_files) == (&self.current.version, &self.current.key_files)
+    }
+
+    /// Links may lead elsewhere than before, and the YAML may name other files.
+    fn watch_files(&mut self) {
+        let mut paths = vec![self.source.path().to_owned()];
+        paths.extend(key_file::paths(&self.current.gateway, self.source.base_dir()));
+        self.watch.watch(&paths);
+    }
+
+    fn accept(&mut self) {
+        tracing::info!(version = self.current.version, "configuration accepted");
+        self.metrics.reloaded(true);
+        self.fetcher.follow(&self.current.gateway);
+        self.rollout.apply(&self.current);
+        let mut status = self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        status.version.clone_from(&self.current.version);
+        status.loaded_at = now();
+        status.error = None;
+    }
+
+    fn reject(&self, error: &ConfigError) {
+        let problems = match error {
+            ConfigError::Read(_) => Vec::new(),
+            ConfigError::Wrong(report) => report.problems.clone(),
+        };
+        let problem = ConfigProblem { text: error.to_string(), problems, since: now() };
+        if !self.set_error(Some(problem)) {
+            // Polled again, and still the same.
+            return;
+        }
+        self.metrics.reloaded(false);
+        match error {
+            ConfigError::Wrong(Report { problems }) if !problems.is_empty() => {
+                for problem in problems {
+                    tracing::error!(
+                        file = %problem.file.display(),
+                        line = problem.line,
+                        column = problem.column,
+                        problem = problem.message,
+                        help = problem.help,
+                        "configuration rejected; the last good one keeps serving\n{problem}"
+                    );
+                }
+            }
+            _ => tracing::error!(problem = %error, "configuration rejected; the last good one keeps serving"),
+        }
+    }
+
+    /// Whether that is news.
+    fn set_error(&self, error: Option<ConfigProblem>) -> bool {
+        let mut status = self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let text = |error: &Option<ConfigProblem>| error.as_ref().map(|error| error.text.clone());
+        let is_news = text(&status.error) != text(&error);
+        if is_news {
+            if error.is_none() {
+                tracing::info!(version = status.version, "the files are right again, and as served");
+                self.metrics.reloaded(true);
+            }
+            status.error = error;
+        }
+        is_news
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_file_that_is_wrong_is_reported_where_the_yaml_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.yaml");
+        let text = "version: v1\npolicies:\n  auth:\n    a:\n      any_of:\n      - jwt: { issuer: i, jwks: { file: k.json } }\n";
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("k.json"), "no").unwrap();
+        let Err(ConfigError::Wrong(report)) = load(&FileSource::new(&path)) else { panic!("loaded") };
+        assert_eq!((report.problems[0].line, report.problems[0].column), (6, 41));
+        std::fs::write(folder.path().join("k.json"), r#"{"keys": []}"#).unwrap();
+        assert!(load(&FileSource::new(&path)).is_ok());
+    }
+}

@@ -1,0 +1,148 @@
+//! What people and monitoring ask: status page, `/status`, `/metrics`, `/healthz`, `/readyz`. Read-only.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::Serialize;
+
+use crate::discovery::Registry;
+use crate::discovery::registry::Connected;
+use crate::follow::ConfigStatus;
+use crate::rollout::{GroupStatus, Statuses};
+use crate::telemetry::Metrics;
+
+/// Everything the pages show.
+#[derive(Clone)]
+pub struct Sources {
+    /// What is served and what is wrong.
+    pub config: Arc<Mutex<ConfigStatus>>,
+    /// Where each group is.
+    pub groups: Statuses,
+    /// Who is connected.
+    pub registry: Registry,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// All pages.
+pub fn router(sources: Sources) -> Router {
+    Router::new()
+        .route("/", get(async || Html(include_str!("http/status.html"))))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state(sources)
+}
+
+/// The answer of `/status`.
+#[derive(Debug, Serialize)]
+struct Status {
+    /// When this was said, in seconds since 1970.
+    now: u64,
+    config: ConfigStatus,
+    groups: std::collections::BTreeMap<String, GroupStatus>,
+    proxies: Vec<Proxy>,
+}
+
+#[derive(Debug, Serialize)]
+struct Proxy {
+    id: String,
+    cluster: String,
+    group: String,
+    /// Whether the YAML names the group; if not, the proxy waits for ever.
+    known_group: bool,
+    peer: Option<String>,
+    agent: String,
+    flavour: String,
+    connected_seconds: u64,
+    types: std::collections::BTreeMap<String, Type>,
+}
+
+/// One type on one stream.
+#[derive(Debug, Serialize)]
+struct Type {
+    subscribed: String,
+    sent: Option<String>,
+    acked: Option<String>,
+    nack: Option<Nack>,
+    /// Resources it refused and has not got anew.
+    rejected: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct Nack {
+    version: String,
+    message: String,
+    at: u64,
+}
+
+async fn status(State(sources): State<Sources>) -> Json<Status> {
+    let groups = lock(&sources.groups).clone();
+    let proxies = sources.registry.list().iter().map(|connected| proxy(connected, &groups)).collect();
+    let config = lock(&sources.config).clone();
+    Json(Status { now: unix(SystemTime::now()), config, groups, proxies })
+}
+
+fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, GroupStatus>) -> Proxy {
+    let proxy = &connected.proxy;
+    let types = connected.types.iter().map(|(type_url, status)| {
+        let subscribed = if status.wildcard { "*".into() } else { status.names.to_string() };
+        let nack = status.nack.as_ref().map(|nack| Nack {
+            version: nack.version.to_string(),
+            message: nack.message.clone(),
+            at: unix(nack.at),
+        });
+        let sent = status.sent.as_ref().map(|(version, _)| version.to_string());
+        let acked = status.acked.as_ref().map(|version| version.to_string());
+        (type_url.to_string(), Type { subscribed, sent, acked, nack, rejected: status.rejected })
+    });
+    Proxy {
+        id: proxy.id.clone(),
+        cluster: proxy.cluster.clone(),
+        group: proxy.group.clone(),
+        known_group: groups.contains_key(&proxy.group),
+        peer: proxy.peer.map(|peer| peer.to_string()),
+        agent: proxy.agent.clone(),
+        flavour: format!("{:?}", proxy.flavour).to_lowercase(),
+        connected_seconds: proxy.since.elapsed().unwrap_or(Duration::ZERO).as_secs(),
+        types: types.collect(),
+    }
+}
+
+/// Ready once a configuration is published, which is before anything is bound; not ready while going down would
+/// be said by the connection.
+async fn ready(State(sources): State<Sources>) -> (StatusCode, &'static str) {
+    match lock(&sources.config).version.is_empty() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "no configuration\n"),
+        false => (StatusCode::OK, "ready\n"),
+    }
+}
+
+async fn metrics(State(sources): State<Sources>) -> Response {
+    match sources.metrics.render(&sources.registry) {
+        Ok(text) => {
+            let mut response = text.into_response();
+            let kind = HeaderValue::from_static("text/plain; version=0.0.4");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "can't write metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
+}

@@ -1,0 +1,138 @@
+//! `xds-server serve`: wires the parts, in the order that fails early. Configuration first, then sockets, then
+//! tasks.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+
+use crate::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
+use crate::follow::{self, ConfigError, Follow};
+use crate::http::{self, Sources};
+use crate::rollout::{Context, Rollout};
+use crate::settings::Serve;
+use crate::source::file::FileSource;
+use crate::source::key_url::KeyFetcher;
+use crate::source::watch::{Settle, Watch};
+use crate::telemetry::Metrics;
+
+/// Why there is no server.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration can't be read or is wrong; nothing was bound.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused something.
+    #[error("{0:#}")]
+    System(#[from] anyhow::Error),
+}
+
+/// A server with its sockets bound, and a configuration read.
+pub struct Server {
+    grpc: TcpListener,
+    http: TcpListener,
+    follow: Follow,
+    discovery: DiscoveryService,
+    sources: Sources,
+}
+
+impl Server {
+    /// Reads the configuration, binds the sockets, publishes the first snapshots. Serves nobody yet.
+    ///
+    /// # Errors
+    /// Before anything is bound: when the configuration is wrong. After: when a socket is taken.
+    pub async fn build(settings: &Serve) -> Result<Self, StartError> {
+        let source = FileSource::new(&settings.config);
+        let first = follow::load(&source)?;
+        let grpc = bind("grpc", settings.grpc_address).await?;
+        let http = bind("http", settings.http_address).await?;
+
+        let metrics = Arc::new(Metrics::new().context("can't make metrics")?);
+        let fetcher = KeyFetcher::new().context("can't make an HTTP client")?;
+        let settle = Settle {
+            quiet: settings.quiet_period,
+            max: settings.max_quiet_period,
+            poll: settings.poll_interval,
+        };
+        let watch = Watch::new(settle).context("can't watch files")?;
+        let wasm_dir = std::path::absolute(&settings.wasm_dir).context("can't find the working directory")?;
+        for module in ["auth.wasm", "rate_limit.wasm"] {
+            // Not fatal: the Envoys may have it where this machine has not.
+            if !wasm_dir.join(module).is_file() {
+                tracing::warn!(folder = %wasm_dir.display(), module, "no such filter here; build it with `make wasm`");
+            }
+        }
+        let (cache, registry) = (SnapshotCache::new(), Registry::new());
+        let rollout = Rollout::new(Context {
+            cache: cache.clone(),
+            registry: registry.clone(),
+            key_urls: fetcher.subscribe(),
+            wasm_dir: wasm_dir.to_string_lossy().into_owned(),
+            deadline: settings.rollout_deadline,
+            metrics: Arc::clone(&metrics),
+        });
+        let groups = rollout.statuses();
+        let follow = Follow::start(source, first, watch, fetcher, rollout, Arc::clone(&metrics));
+        let sources = Sources { config: follow.status(), groups, registry: registry.clone(), metrics };
+        let discovery = DiscoveryService::new(cache, registry, Limits::default());
+        Ok(Self { grpc, http, follow, discovery, sources })
+    }
+
+    /// Where Envoys connect, with the real port.
+    ///
+    /// # Errors
+    /// When the system has forgotten.
+    pub fn grpc_address(&self) -> std::io::Result<SocketAddr> {
+        self.grpc.local_addr()
+    }
+
+    /// Where people look, with the real port.
+    ///
+    /// # Errors
+    /// When the system has forgotten.
+    pub fn http_address(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// Serves until `shutdown`; then ends all streams, so that Envoys reconnect elsewhere with what they have.
+    ///
+    /// # Errors
+    /// When a socket fails.
+    pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { grpc, http, follow, discovery, sources } = self;
+        let (stop, stopped) = tokio::sync::watch::channel(false);
+        let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
+            // The sender lives until the end of this function.
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        let follow = tokio::spawn(follow.run());
+        let pages = tokio::spawn(
+            axum::serve(http, http::router(sources))
+                .with_graceful_shutdown(wait(stopped.clone()))
+                .into_future(),
+        );
+        let served = discovery.serve_with_listener(grpc, wait(stopped));
+        let on_shutdown = async {
+            shutdown.await;
+            tracing::info!("stopping: ending all streams");
+            stop.send_replace(true);
+        };
+        let (served, ()) = tokio::join!(served, on_shutdown);
+        follow.abort();
+        // A page that is still read must not hold up the end.
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), pages).await;
+        served.context("the gRPC server failed")?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn bind(endpoint: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("can't bind {endpoint} to {address}"))?;
+    let address = listener.local_addr()?;
+    tracing::info!(endpoint, %address, "listening");
+    Ok(listener)
+}

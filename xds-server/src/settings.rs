@@ -1,0 +1,112 @@
+//! What can be set: a flag and an environment variable each.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Tollgate's control plane: pushes listeners, routes, clusters and filters to stock Envoys from YAML that is
+/// edited live.
+#[derive(Debug, Parser)]
+#[command(name = "xds-server", version, after_long_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  xds-server serve --config envoy-configs/gateway.yaml --wasm-dir target/wasm
+  xds-server validate envoy-configs/
+  envoy -c envoy-configs/edge.yaml        # a stock Envoy that asks this server
+
+Exit codes:
+  0 done   1 failed at run time   2 bad usage   78 bad configuration (nothing was bound)";
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve a gateway to Envoys, and follow its files while they are edited.
+    Serve(Serve),
+    /// Check a gateway as `serve` would, and say what is wrong with it.
+    Validate(Validate),
+    /// Print the reference of every YAML field (Markdown).
+    Reference,
+    /// Print the JSON Schema of the YAML, for editors.
+    Schema,
+}
+
+/// Settings of `validate`.
+#[derive(Debug, Args)]
+pub struct Validate {
+    /// The gateway: a YAML file, or a folder of them.
+    pub path: PathBuf,
+}
+
+/// Settings of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Serve {
+    /// The gateway: a YAML file, or a folder of them.
+    #[arg(long, env = "TOLLGATE_CONFIG", default_value = "envoy-configs/gateway.yaml")]
+    pub config: PathBuf,
+
+    /// Where Envoys connect: ADS and per-type xDS over gRPC. Port 0 takes a free one; the log says which.
+    #[arg(long, env = "TOLLGATE_GRPC_ADDRESS", default_value = "127.0.0.1:18000")]
+    pub grpc_address: SocketAddr,
+
+    /// Where people and monitoring look: status page, /status, /metrics, /healthz, /readyz.
+    #[arg(long, env = "TOLLGATE_HTTP_ADDRESS", default_value = "127.0.0.1:18001")]
+    pub http_address: SocketAddr,
+
+    /// Folder with auth.wasm and rate_limit.wasm, as the Envoys see it.
+    #[arg(long, env = "TOLLGATE_WASM_DIR", default_value = "target/wasm")]
+    pub wasm_dir: PathBuf,
+
+    /// Files have settled once nothing changed for this long.
+    #[arg(long, env = "TOLLGATE_QUIET_PERIOD", default_value = "100ms", value_parser = duration)]
+    pub quiet_period: Duration,
+
+    /// Files that never settle are read after this long all the same.
+    #[arg(long, env = "TOLLGATE_MAX_QUIET_PERIOD", default_value = "1s", value_parser = duration)]
+    pub max_quiet_period: Duration,
+
+    /// Files are looked at this often even when the file system tells of no change.
+    #[arg(long, env = "TOLLGATE_POLL_INTERVAL", default_value = "5s", value_parser = duration)]
+    pub poll_interval: Duration,
+
+    /// How long a proxy may take to accept a step of a change before the others go on without it.
+    #[arg(long, env = "TOLLGATE_ROLLOUT_DEADLINE", default_value = "10s", value_parser = duration)]
+    pub rollout_deadline: Duration,
+
+    /// What to log, as in RUST_LOG: `info`, `xds_server=debug`, …
+    #[arg(long, env = "TOLLGATE_LOG", default_value = "info")]
+    pub log: String,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<crate::gateway::scalar::Duration>().map(crate::gateway::scalar::Duration::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_setting_has_a_flag_an_environment_variable_and_help() {
+        Cli::command().debug_assert();
+        let cli = Cli::command();
+        let serve = cli.find_subcommand("serve").unwrap();
+        for setting in serve.get_arguments().filter(|setting| setting.get_id() != "help") {
+            assert!(setting.get_long().is_some(), "{setting}");
+            assert!(
+                setting.get_env().is_some_and(|env| env.to_str().unwrap().starts_with("TOLLGATE_")),
+                "{setting}"
+            );
+            assert!(setting.get_help().is_some(), "{setting}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! One resource, encoded once for both flavours of the protocol.
+//!
+//! A delta response holds `Resource { version = 1, resource = 2 (an Any), name = 3 }` in its field 2, a
+//! state-of-the-world response holds the `Any` in its own field 2. Written with the `Any` last, the second is a tail
+//! of the first, and the body a tail of both: one buffer serves delta, state of the world, and whoever wants the body.
+//!
+//! Not here: time to live, which wraps the `Any` once more and belongs to the response.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::TypeUrl;
+use super::wire::{field_len, put_field, put_key};
+
+/// A named, versioned, encoded resource. Its bytes are immutable and shared.
+pub struct Resource {
+    name: Arc<str>,
+    version: Arc<str>,
+    frame: Bytes,
+    any_at: usize,
+    body_at: usize,
+    eds_name: OnceLock<Option<Arc<str>>>,
+}
+
+/// The version of a resource nobody versioned: 32 hex digits of XXH3-128 over its encoded body, in bytes.
+pub fn content_version(body: &[u8]) -> String {
+    format!("{:032x}", xxh3_128(body))
+}
+
+impl Resource {
+    /// Encodes the envelope around `body`, the encoded message that goes into `Any.value`.
+    pub fn new(type_url: &TypeUrl, name: &str, version: &str, body: &[u8]) -> Resource {
+        let url = type_url.as_str().as_bytes();
+        let any = field_len(1, url.len()) + field_len(2, body.len());
+        let inner = field_len(1, version.len()) + field_len(3, name.len()) + field_len(2, any);
+        let total = field_len(2, inner);
+
+        let mut frame = BytesMut::with_capacity(total);
+        put_key(2, inner, &mut frame);
+        put_field(1, version.as_bytes(), &mut frame);
+        put_field(3, name.as_bytes(), &mut frame);
+        let any_at = frame.len();
+        put_key(2, any, &mut frame);
+        put_field(1, url, &mut frame);
+        put_field(2, body, &mut frame);
+        let body_at = total - body.len();
+        Resource {
+            name: name.into(),
+            version: version.into(),
+            frame: frame.freeze(),
+            any_at,
+            body_at,
+            eds_name: OnceLock::new(),
+        }
+    }
+
+    /// Unique within its type.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Identity of the content: two resources of one name and version are taken to be the same.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
+    }
+
+    /// The encoded message inside the `Any`. May hold secrets: never log it.
+    pub fn body(&self) -> Bytes {
+        self.frame.slice(self.body_at..)
+    }
+
+    /// `DeltaDiscoveryResponse.resources` (field 2), key and length included.
+    pub fn delta_frame(&self) -> Bytes {
+        self.frame.clone()
+    }
+
+    /// `DiscoveryResponse.resources` (field 2), key and length included.
+    pub fn sotw_frame(&self) -> Bytes {
+        self.frame.slice(self.any_at..)
+    }
+
+    /// Bytes of [`Self::delta_frame`].
+    pub fn delta_len(&self) -> usize {
+        self.frame.len()
+    }
+
+    /// Bytes of [`Self::sotw_frame`].
+    pub fn sotw_len(&self) -> usize {
+        self.frame.len() - self.any_at
+    }
+
+    /// For a cluster discovered by EDS: the name under which Envoy subscribes to its endpoints. A changed cluster
+    /// warms anew and waits for its endpoints to be sent again, even when those did not change (xDS protocol,
+    /// "Resource warming"), so the session has to know which they are. `None` for what does not parse as such.
+    pub fn eds_name(&self) -> Option<&Arc<str>> {
+        self.eds_name
+            .get_or_init(|| {
+                let cluster = ClusterHead::decode(&self.frame[self.body_at..]).ok()?;
+                if cluster.discovery != EDS {
+                    return None;
+                }
+                let service = cluster.eds.map_or_else(String::new, |eds| eds.service_name);
+                Some(if service.is_empty() { self.name.clone() } else { service.into() })
+            })
+            .as_ref()
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the body: it may hold secrets.
+        f.debug_struct("Resource")
+            .field("name", &self.name)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `Cluster.DiscoveryType.EDS`.
+const EDS: i32 = 3;
+
+/// The fields of `envoy.config.cluster.v3.Cluster` that decide [`Resource::eds_name`]; the others are skipped.
+#[derive(Clone, PartialEq, Message)]
+struct ClusterHead {
+    #[prost(int32, tag = "2")]
+    discovery: i32,
+    #[prost(message, optional, tag = "3")]
+    eds: Option<EdsHead>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct EdsHead {
+    #[prost(string, tag = "2")]
+    service_name: String,
+}

@@ -1,0 +1,152 @@
+//! Facts about snapshots: what is shared, what a version means, what the encodings decode to.
+
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{
+    ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
+};
+use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use prost::Message;
+
+use super::*;
+
+fn snapshot(previous: &Snapshot, clusters: &[(&str, &str)]) -> Snapshot {
+    let mut builder = SnapshotBuilder::replacing(previous);
+    for (name, body) in clusters {
+        builder.insert(&TypeUrl::CLUSTER, name, body.as_bytes());
+    }
+    builder.build()
+}
+
+#[test]
+fn one_buffer_decodes_as_delta_and_as_state_of_the_world() {
+    let body = vec![7u8; 300];
+    let resource = Resource::new(&TypeUrl::CLUSTER, "a", "v1", &body);
+
+    let delta = DeltaDiscoveryResponse::decode(resource.delta_frame()).unwrap();
+    assert_eq!(delta.resources.len(), 1);
+    let inner = &delta.resources[0];
+    assert_eq!((inner.name.as_str(), inner.version.as_str()), ("a", "v1"));
+    let any = inner.resource.as_ref().unwrap();
+    assert_eq!((any.type_url.as_str(), &any.value[..]), (TypeUrl::CLUSTER.as_str(), &body[..]));
+
+    let sotw = DiscoveryResponse::decode(resource.sotw_frame()).unwrap();
+    assert_eq!(sotw.resources, vec![any.clone()]);
+    assert_eq!(resource.body(), body);
+    assert_eq!(resource.sotw_len(), resource.sotw_frame().len());
+}
+
+#[test]
+fn an_empty_body_is_a_resource_too() {
+    let resource = Resource::new(&TypeUrl::new("type.example/none"), "", "", b"");
+    let delta = DeltaDiscoveryResponse::decode(resource.delta_frame()).unwrap();
+    assert_eq!(delta.resources[0].resource.as_ref().unwrap().type_url, "type.example/none");
+}
+
+#[test]
+fn an_unchanged_resource_keeps_its_allocation() {
+    let first = snapshot(&Snapshot::default(), &[("a", "1"), ("b", "1")]);
+    let second = snapshot(&first, &[("a", "1"), ("b", "2")]);
+    let (one, two) = (first.set(&TypeUrl::CLUSTER), second.set(&TypeUrl::CLUSTER));
+    assert!(Arc::ptr_eq(one.get("a").unwrap(), two.get("a").unwrap()));
+    assert!(!Arc::ptr_eq(one.get("b").unwrap(), two.get("b").unwrap()));
+}
+
+#[test]
+fn an_unchanged_type_keeps_its_set() {
+    let first = snapshot(&Snapshot::default(), &[("a", "1")]);
+    let second = snapshot(&first, &[("a", "1")]);
+    assert!(Arc::ptr_eq(first.set(&TypeUrl::CLUSTER), second.set(&TypeUrl::CLUSTER)));
+    assert_eq!(first.version(), second.version());
+    assert!(second.changes_since(&first).is_empty());
+}
+
+#[test]
+fn equal_content_has_equal_versions_whatever_its_history() {
+    let direct = snapshot(&Snapshot::default(), &[("b", "2"), ("a", "1")]);
+    let mut builder = SnapshotBuilder::editing(&snapshot(&Snapshot::default(), &[("a", "0"), ("c", "3")]));
+    builder.remove(&TypeUrl::CLUSTER, "c");
+    builder.insert(&TypeUrl::CLUSTER, "a", b"1").insert(&TypeUrl::CLUSTER, "b", b"2");
+    let edited = builder.build();
+    assert_eq!(edited.version(), direct.version());
+    assert_eq!(edited.set(&TypeUrl::CLUSTER).version(), direct.set(&TypeUrl::CLUSTER).version());
+    assert_eq!(edited.set(&TypeUrl::CLUSTER).delta_len(), direct.set(&TypeUrl::CLUSTER).delta_len());
+}
+
+#[test]
+fn changes_name_what_was_added_changed_and_removed_and_are_computed_once() {
+    let old = snapshot(&Snapshot::default(), &[("same", "1"), ("other", "1"), ("gone", "1")]);
+    let new = snapshot(&old, &[("same", "1"), ("other", "2"), ("new", "1")]);
+    let all = new.changes_since(&old);
+    assert_eq!(all.len(), 1);
+    let changed: Vec<_> = all[0].1.changed.iter().map(|r| r.name().to_string()).collect();
+    assert_eq!(changed, ["new", "other"]);
+    assert_eq!(all[0].1.removed.iter().map(|n| n.to_string()).collect::<Vec<_>>(), ["gone"]);
+    assert!(Arc::ptr_eq(&all[0].1, &new.changes_since(&old)[0].1));
+}
+
+#[test]
+fn a_type_that_lost_its_last_resource_reports_the_removal() {
+    let old = snapshot(&Snapshot::default(), &[("a", "1")]);
+    let new = snapshot(&old, &[]);
+    assert_eq!(new.changes_since(&old)[0].1.removed.len(), 1);
+    assert_eq!(new.version(), Snapshot::builder().build().version(), "empty is empty");
+}
+
+#[test]
+fn a_known_version_is_not_encoded_again() {
+    let mut builder = Snapshot::builder();
+    builder.insert_with(&TypeUrl::ROUTE, "r", "v1", || b"first".to_vec());
+    let first = builder.build();
+    let mut builder = SnapshotBuilder::replacing(&first);
+    builder.insert_with(&TypeUrl::ROUTE, "r", "v1", || panic!("encoded again"));
+    let second = builder.build();
+    assert_eq!(second.get(&TypeUrl::ROUTE, "r").unwrap().body(), "first");
+}
+
+#[test]
+fn a_union_has_both_and_prefers_the_new() {
+    let old = snapshot(&Snapshot::default(), &[("a", "1"), ("gone", "1")]);
+    let new = snapshot(&old, &[("a", "2"), ("b", "1")]);
+    let union = Snapshot::union(&old, &new);
+    let set = union.set(&TypeUrl::CLUSTER);
+    assert_eq!(set.iter().map(|r| r.name().to_string()).collect::<Vec<_>>(), ["a", "b", "gone"]);
+    assert_eq!(set.get("a").unwrap().body(), "2");
+}
+
+#[test]
+fn types_sort_in_make_before_break_order() {
+    let mut types = [
+        TypeUrl::new("type.example/x"),
+        TypeUrl::ROUTE,
+        TypeUrl::LISTENER,
+        TypeUrl::new(TypeUrl::CLUSTER.as_str()),
+        TypeUrl::EXTENSION,
+        TypeUrl::ENDPOINT,
+    ];
+    types.sort();
+    let names: Vec<_> = types.iter().map(TypeUrl::short).collect();
+    assert_eq!(names, ["CDS", "EDS", "ECDS", "LDS", "RDS", "other"]);
+}
+
+#[test]
+fn an_eds_cluster_names_its_assignment() {
+    let cluster = |kind: DiscoveryType, service: &str| {
+        let message = Cluster {
+            name: "c".into(),
+            cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
+            eds_cluster_config: Some(EdsClusterConfig { service_name: service.into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let resource = Resource::new(&TypeUrl::CLUSTER, "c", "1", &message.encode_to_vec());
+        resource.eds_name().map(|name| name.to_string())
+    };
+    assert_eq!(cluster(DiscoveryType::Eds, "").as_deref(), Some("c"));
+    assert_eq!(cluster(DiscoveryType::Eds, "svc").as_deref(), Some("svc"));
+    assert_eq!(cluster(DiscoveryType::Static, "svc"), None);
+}
+
+#[test]
+fn a_secret_never_shows_in_debug_output() {
+    let resource = Resource::new(&TypeUrl::SECRET, "key", "1", b"hunter2");
+    assert!(!format!("{resource:?}").contains("hunter2"));
+}

@@ -1,0 +1,113 @@
+//! Logs and metrics.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use prometheus::{
+    CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+use tracing_subscriber::EnvFilter;
+
+/// Human text on a terminal, JSON lines elsewhere; always to standard error.
+///
+/// # Errors
+/// When `filter` is no filter.
+pub fn init_logs(filter: &str) -> Result<(), String> {
+    let filter =
+        EnvFilter::try_new(filter).map_err(|error| format!("`{filter}` is no log filter: {error}"))?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::io::stderr().is_terminal() {
+        logs.init();
+    } else {
+        logs.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
+    }
+    Ok(())
+}
+
+/// What is counted beside what the discovery service counts itself.
+pub struct Metrics {
+    registry: Registry,
+    reloads: IntCounterVec,
+    config_ok: IntGauge,
+    propagation: HistogramVec,
+}
+
+impl Metrics {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// When two metrics have one name, which a test would show.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let reloads = IntCounterVec::new(
+            Opts::new(
+                "tollgate_config_reloads_total",
+                "Changed configurations read, by result (accepted, rejected)",
+            ),
+            &["result"],
+        )?;
+        let config_ok = IntGauge::new(
+            "tollgate_config_ok",
+            "1 while the files on disk are what is served, 0 while they are rejected",
+        )?;
+        let propagation = HistogramVec::new(
+            HistogramOpts::new(
+                "tollgate_config_propagation_seconds",
+                "Time from reading a configuration to the last proxy's ACK, by group",
+            )
+            .buckets(vec![0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            &["group"],
+        )?;
+        registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(config_ok.clone()))?;
+        registry.register(Box::new(propagation.clone()))?;
+        Ok(Self { registry, reloads, config_ok, propagation })
+    }
+
+    /// A changed configuration was read.
+    pub fn reloaded(&self, accepted: bool) {
+        self.reloads.with_label_values(&[if accepted { "accepted" } else { "rejected" }]).inc();
+        self.config_ok.set(accepted.into());
+    }
+
+    /// Every proxy of `group` has a configuration that was read this long ago.
+    pub fn arrived(&self, group: &str, took: Duration) {
+        self.propagation.with_label_values(&[group]).observe(took.as_secs_f64());
+    }
+
+    /// Prometheus text of everything, with what the discovery service counts.
+    ///
+    /// # Errors
+    /// When a metric can't be written.
+    pub fn render(&self, discovery: &crate::discovery::Registry) -> Result<String, prometheus::Error> {
+        let mut families = self.registry.gather();
+        families.extend(discovery_metrics(discovery)?.gather());
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&families, &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}
+
+/// The discovery service keeps plain numbers; they become metrics when somebody asks.
+fn discovery_metrics(discovery: &crate::discovery::Registry) -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    let streams = GaugeVec::new(Opts::new("tollgate_xds_streams", "Open xDS streams, by group"), &["group"])?;
+    for connected in discovery.list() {
+        streams.with_label_values(&[&connected.proxy.group]).inc();
+    }
+    registry.register(Box::new(streams))?;
+    let counter = |name: &str, help: &str| CounterVec::new(Opts::new(name, help), &["type"]);
+    let pushes = counter("tollgate_xds_pushes_total", "Responses sent, by type")?;
+    let acks = counter("tollgate_xds_acks_total", "Responses accepted, by type")?;
+    let nacks = counter("tollgate_xds_nacks_total", "Responses refused, by type")?;
+    for count in discovery.counters().read() {
+        for (counter, value) in [(&pushes, count.pushes), (&acks, count.acks), (&nacks, count.nacks)] {
+            counter.with_label_values(&[count.type_name]).inc_by(value as f64);
+        }
+    }
+    for counter in [pushes, acks, nacks] {
+        registry.register(Box::new(counter))?;
+    }
+    Ok(registry)
+}
