@@ -11,6 +11,8 @@
 //! There is no I/O in this crate, no clock, no randomness and no `proxy-wasm`: the caller brings them.
 //! Nothing in it panics, whatever the bytes.
 
+pub mod api_key;
+pub mod auth;
 pub mod cache;
 mod config_error;
 mod der;
