@@ -13,6 +13,7 @@
 
 pub mod api_key;
 pub mod auth;
+pub mod bucket;
 pub mod cache;
 mod config_error;
 mod der;
@@ -20,7 +21,9 @@ pub mod headers;
 pub mod jwks;
 pub mod jwt;
 pub mod problem;
+pub mod rate_limit;
 pub mod signature;
+pub mod slots;
 #[cfg(test)]
 mod vectors;
 
