@@ -121,6 +121,18 @@ impl Authenticator {
         })
     }
 
+    /// Headers of the request that state an identity, where a client may not: to be removed before anything
+    /// else is asked about the request.
+    pub fn forged(&self, headers: &HeaderMap) -> Vec<String> {
+        let names = headers.iter().map(|(name, _)| name).filter(|name| self.states_identity(name));
+        names.fold(Vec::new(), |mut forged, name| {
+            if !forged.contains(name) {
+                forged.push(name.clone());
+            }
+            forged
+        })
+    }
+
     /// Decides on a request with `headers` on a route with `policy`, at `now` (since the epoch).
     pub fn decide(
         &self,
