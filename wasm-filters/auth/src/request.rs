@@ -47,13 +47,7 @@ impl Request {
     }
 
     fn start(&mut self, plugin: &Plugin) -> Action {
-        let mut headers = host::request_headers();
-        // Before the route is asked for: Envoy may choose the route again when headers change, and it must
-        // not be one that a forged identity chose.
-        let forged = plugin.authenticator.forged(&headers);
-        forged.iter().for_each(|name| host::remove_header(name));
-        headers.retain(|(name, _)| !forged.contains(name));
-
+        let headers = host::request_headers();
         let now = host::now();
         let decision = match host::route_policies().map(String::from_utf8) {
             Ok(Ok(policies)) => {

@@ -9,6 +9,10 @@
 //!
 //! Headers that state an identity are the filter's alone: what the client sent under those names goes on
 //! every route, also where no policy applies. No host call is made here.
+//!
+//! The policy is that of the route which Envoy matched on the headers as they came. Envoy matches again at
+//! its router, on the headers as this decision left them, so a route must not be matched by a header that is
+//! removed or set here (identities, credentials): two routes could then share one request.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -118,18 +122,6 @@ impl Authenticator {
             identity_headers,
             policies,
             tokens: RefCell::new(Cache::new(TOKENS_PER_GENERATION, seed)),
-        })
-    }
-
-    /// Headers of the request that state an identity, where a client may not: to be removed before anything
-    /// else is asked about the request.
-    pub fn forged(&self, headers: &HeaderMap) -> Vec<String> {
-        let names = headers.iter().map(|(name, _)| name).filter(|name| self.states_identity(name));
-        names.fold(Vec::new(), |mut forged, name| {
-            if !forged.contains(name) {
-                forged.push(name.clone());
-            }
-            forged
         })
     }
 
