@@ -1,0 +1,45 @@
+# What there is to do with a clone. Every target works on a fresh Debian machine that has Rust.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+SERVERS := -p xds-server -p api-service -p tollgate-tests
+
+.PHONY: help setup build wasm run test lint bench clean
+
+help: ## Show this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install what is missing: a C compiler, Envoy (into .venv, unless one is on the PATH)
+	@tests/setup.sh >/dev/null
+
+build: setup ## Build the servers and the launcher
+	cargo build $(SERVERS) --bins
+
+wasm: setup ## Build the filters into target/wasm
+	@wasm-filters/build.sh
+
+run: wasm build ## Start everything here, until Ctrl-C; ARGS="--help" shows what can be set
+	@exec $(TARGET_DIR)/debug/tollgate-run $(ARGS)
+
+# The build takes all targets, so that the tests find the servers' binaries and `cargo test` builds nothing twice.
+test: wasm ## Run every test, against real processes; ARGS="launcher" runs those with that in their name
+	@tests/setup.sh --test >/dev/null
+	cargo build --workspace --all-targets
+	cargo test --workspace $(ARGS)
+
+lint: setup ## Formatting, clippy with warnings denied, and the house rules
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	tests/tidy.sh
+
+bench: wasm ## Print the benchmark tables (release build; about 5 minutes)
+	@tests/setup.sh --bench >/dev/null
+	cargo build --release $(SERVERS) --bins
+	@exec $(TARGET_DIR)/release/tollgate-bench $(ARGS)
+
+clean: ## Remove what was built, installed and written here
+	rm -rf target .run .venv

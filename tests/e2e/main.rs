@@ -1,0 +1,24 @@
+//! The end-to-end suite: real servers, real Envoy, requests through them. One module a topic, one binary for all.
+//!
+//! Slow servers are shared: a module's tests use one [`Shared`](tollgate_tests::gateway::Shared) gateway where their
+//! edits do not disturb each other, and start their own where they do.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, what cannot go on is a failure"
+)]
+
+mod bootstraps;
+mod credentials;
+mod edits;
+mod launcher;
+mod limits;
+mod matches;
+mod routes;
+mod servers;
+mod sources;
+mod tokens;
+mod upstreams;
+mod yaml;

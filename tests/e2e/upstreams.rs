@@ -1,0 +1,31 @@
+//! Two upstreams for the whole run, which say what reached them.
+
+use std::sync::OnceLock;
+
+use serde_json::Value;
+use tollgate_tests::{http_client::Reply, upstream::Upstream};
+
+/// The upstream named `a`.
+pub fn a() -> &'static Upstream {
+    static A: OnceLock<Upstream> = OnceLock::new();
+    A.get_or_init(|| Upstream::start("a").unwrap())
+}
+
+/// The upstream named `b`.
+pub fn b() -> &'static Upstream {
+    static B: OnceLock<Upstream> = OnceLock::new();
+    B.get_or_init(|| Upstream::start("b").unwrap())
+}
+
+/// The values with which a header reached the upstream that gave this answer.
+pub fn header_seen(reply: &Reply, name: &str) -> Vec<String> {
+    let seen = reply.json().unwrap();
+    let headers = seen["headers"].as_array().expect("an answer of an upstream");
+    let values = headers.iter().filter(|pair| pair[0] == name).filter_map(|pair| pair[1].as_str());
+    values.map(str::to_owned).collect()
+}
+
+/// One field of what reached the upstream that gave this answer.
+pub fn seen(reply: &Reply, field: &str) -> Value {
+    reply.json().unwrap()[field].clone()
+}

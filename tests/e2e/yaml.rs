@@ -1,0 +1,71 @@
+//! Gateway YAML for tests, composed from lines, so that an edit is a line more or less.
+
+use tollgate_tests::ports::Ports;
+
+use crate::upstreams;
+
+/// One listener on the edge, with the clusters `a` and `b`; each part holds whole lines in flow style.
+#[derive(Debug, Clone, Default)]
+pub struct Edge {
+    /// Items of `routes`, in order.
+    pub routes: Vec<String>,
+    /// Members of `clusters`, beside `a` and `b`.
+    pub clusters: Vec<String>,
+    /// Members of `policies.auth`.
+    pub auth: Vec<String>,
+    /// Members of `policies.rate_limit`.
+    pub rate_limit: Vec<String>,
+}
+
+impl Edge {
+    /// With these routes and nothing else.
+    pub fn with_routes<const N: usize>(routes: [&str; N]) -> Self {
+        Self { routes: routes.map(str::to_owned).to_vec(), ..Self::default() }
+    }
+
+    /// The text.
+    pub fn text(&self, ports: &Ports) -> String {
+        let mut lines = vec![
+            "version: v1".to_owned(),
+            "proxies: { edge: { listeners: [public] } }".to_owned(),
+            "listeners:".to_owned(),
+            "  public:".to_owned(),
+            format!("    address: 127.0.0.1:{}", ports.edge),
+            "    virtual_hosts:".to_owned(),
+            "      - name: test".to_owned(),
+            "        hosts: [\"*\"]".to_owned(),
+            "        routes:".to_owned(),
+        ];
+        lines.extend(self.routes.iter().map(|route| format!("          - {route}")));
+        lines.push("clusters:".to_owned());
+        for (name, upstream) in [("a", upstreams::a()), ("b", upstreams::b())] {
+            lines.push(format!("  {name}: {{ endpoints: [\"{}\"] }}", upstream.address()));
+        }
+        lines.extend(self.clusters.iter().map(|cluster| format!("  {cluster}")));
+        lines.push("policies:".to_owned());
+        for (kind, members) in [("auth", &self.auth), ("rate_limit", &self.rate_limit)] {
+            // An empty mapping would need other brackets.
+            lines.extend((!members.is_empty()).then(|| format!("  {kind}:")));
+            lines.extend(members.iter().map(|member| format!("    {member}")));
+        }
+        if self.auth.is_empty() && self.rate_limit.is_empty() {
+            lines.pop();
+        }
+        lines.join("\n") + "\n"
+    }
+}
+
+/// A route by prefix to a cluster.
+pub fn prefix(path: &str, cluster: &str) -> String {
+    format!("{{ match: {{ path: {{ prefix: {path} }} }}, to: {cluster} }}")
+}
+
+/// The text with one more route, before all others.
+pub fn with_route(text: &str, route: &str) -> String {
+    text.replacen("routes:\n", &format!("routes:\n          - {route}\n"), 1)
+}
+
+/// The text without a route that [`with_route`] has added.
+pub fn without_route(text: &str, route: &str) -> String {
+    text.replacen(&format!("          - {route}\n"), "", 1)
+}

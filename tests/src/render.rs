@@ -1,0 +1,79 @@
+//! The files in `envoy-configs/` on other ports, so that tests run what operators copy, beside a running stack.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde_yaml::Value;
+
+use crate::ports::Ports;
+
+/// An Envoy bootstrap with its ports replaced: every `port_value` that is one of the default ports.
+pub fn bootstrap(text: &str, ports: &Ports) -> Result<String> {
+    let mut document: Value = serde_yaml::from_str(text).context("the bootstrap is no YAML")?;
+    replace_port_values(&mut document, &replacements(ports));
+    serde_yaml::to_string(&document).context("writing the bootstrap")
+}
+
+/// A gateway YAML with the loopback addresses replaced in its text, so that lines and columns stay as they are in the
+/// original.
+pub fn gateway(text: &str, ports: &Ports) -> String {
+    const HOST: &str = "127.0.0.1:";
+    let replacements = replacements(ports);
+    let mut parts = text.split(HOST);
+    let mut rendered = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+        let (port, rest) = part.split_at(digits);
+        let replaced = port.parse().ok().and_then(|port: u16| replacements.get(&port));
+        let replaced = replaced.map_or_else(|| port.to_owned(), ToString::to_string);
+        rendered.extend([HOST, &replaced, rest]);
+    }
+    rendered
+}
+
+fn replacements(ports: &Ports) -> BTreeMap<u16, u16> {
+    let defaults = Ports::default().named();
+    defaults.iter().zip(ports.named()).map(|((_, from), (_, to))| (*from, to)).collect()
+}
+
+fn replace_port_values(value: &mut Value, replacements: &BTreeMap<u16, u16>) {
+    match value {
+        Value::Mapping(mapping) => {
+            for (key, value) in mapping.iter_mut() {
+                let replaced = value.as_u64().and_then(|port| replacements.get(&u16::try_from(port).ok()?));
+                match replaced {
+                    Some(port) if key == "port_value" => *value = Value::from(*port),
+                    _ => replace_port_values(value, replacements),
+                }
+            }
+        }
+        Value::Sequence(items) => items.iter_mut().for_each(|item| replace_port_values(item, replacements)),
+        Value::Tagged(tagged) => replace_port_values(&mut tagged.value, replacements),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports() -> Ports {
+        Ports { edge: 20_001, xds_grpc: 20_002, ..Ports::default() }
+    }
+
+    #[test]
+    fn only_port_values_that_are_default_ports_change() {
+        let text = "a: [{ port_value: 18000, other: 18000 }, { port_value: 53 }]";
+        let rendered: Value = serde_yaml::from_str(&bootstrap(text, &ports()).unwrap()).unwrap();
+        let expected = "a: [{ port_value: 20002, other: 18000 }, { port_value: 53 }]";
+        assert_eq!(rendered, serde_yaml::from_str::<Value>(expected).unwrap());
+    }
+
+    #[test]
+    fn loopback_addresses_change_and_all_else_stays() {
+        let text =
+            "# ours\nx: 127.0.0.1:10000 # 10000\ny: [127.0.0.1:1000, 127.0.0.1:180000, \"127.0.0.1:\"]\n";
+        let rendered = gateway(text, &ports());
+        assert_eq!(rendered, text.replace("127.0.0.1:10000", "127.0.0.1:20001"));
+    }
+}
