@@ -1,7 +1,7 @@
 //! The gRPC around the sessions: one task a stream, nothing shared that a slow peer could hold.
 //!
 //! The methods of ADS and of each type's own service are one handler with different arguments. Responses are written as
-//! raw frames ([`body`]) and not through a codec, so that the bytes a snapshot encoded once are what goes out, and a
+//! raw frames (`body`) and not through a codec, so that the bytes a snapshot encoded once are what goes out, and a
 //! large response is copied out only as fast as its client reads.
 //!
 //! Not here: the protocol's rules ([`super::session`]), binding a socket, TLS, and the Fetch (REST) methods.

@@ -1,7 +1,7 @@
 //! The protocol of one stream as a pure state machine: requests and snapshots in, responses out.
 //!
 //! One engine serves state of the world and delta, the aggregated stream and the streams of a single type. Per type a
-//! [`delivery`] keeps what the client holds and is owed; this module puts the types in order. At most one response of a
+//! `delivery` keeps what the client holds and is owed; this module puts the types in order. At most one response of a
 //! type is unanswered at a time; what changes meanwhile coalesces.
 //!
 //! Order on an aggregated stream (make before break; xDS protocol, "Eventual consistency considerations"):
@@ -27,7 +27,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 
 use crate::snapshot::{Resource, Snapshot, TypeUrl};
 use delivery::{Claim, Delivery, Made, Warming};
-pub use response::{Payload, Progress, Response};
+pub use response::{Cursor, Payload, Response};
 pub use status::{Answer, Nack, TypeStatus};
 
 /// How much is sent: everything subscribed to, or differences.

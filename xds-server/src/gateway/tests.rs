@@ -87,6 +87,18 @@ fn a_mistake_is_shown_where_it_stands() {
             "version: v1\npolicies: {auth: {a: {any_of: [{api_key: {}}]}}}\n".into(),
             "no key could be accepted",
         ),
+        (
+            route("to: api").replace("{path: {prefix: /}}", "{path: {prefix: /}, headers: {X-Consumer-Id: {exact: bob}}}"),
+            "10:45 a route can't be chosen by `x-consumer-id`",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: &h 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae, consumer: a}, {sha256: *h, consumer: b}]}}]}}}\n".into(),
+            "this key stands twice",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{jwt: &j {issuer: i, jwks: {inline: {keys: []}}}}, {jwt: *j}]}}}\n".into(),
+            "an earlier provider reads the same credential",
+        ),
         ("version: v1\npolicies: {auth: {none: {any_of: []}}}\n".into(), "`none` means no policy"),
     ];
     for (text, expected) in rows {

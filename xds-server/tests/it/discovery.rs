@@ -1,4 +1,5 @@
 //! The discovery services over real gRPC: tonic's own clients against a server on port 0.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests are tests too")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use hyper::body::Frame;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use crate::discovery::session::{Progress, Response};
+use crate::discovery::session::{Cursor, Response};
 
 /// What is copied together, in bytes: HTTP/2's default frame size.
 const FRAME: usize = 16 << 10;
@@ -34,15 +34,15 @@ pub(super) fn response(responses: mpsc::Receiver<Outgoing>) -> axum::response::R
 
 struct Messages {
     responses: mpsc::Receiver<Outgoing>,
-    current: Option<(Response, Progress)>,
+    current: Option<(Response, Cursor)>,
     ended: bool,
 }
 
 impl Messages {
     /// The next bytes of the current response.
     fn fill(&mut self, mut buf: BytesMut) -> Bytes {
-        if let Some((response, progress)) = &mut self.current
-            && !response.fill(progress, &mut buf, FRAME)
+        if let Some((response, cursor)) = &mut self.current
+            && !response.fill(cursor, &mut buf, FRAME)
         {
             self.current = None;
         }
@@ -60,7 +60,7 @@ impl Messages {
         buf.put_u8(0);
         buf.put_u32(len);
         buf.put_slice(&header);
-        self.current = Some((response, Progress::default()));
+        self.current = Some((response, Cursor::default()));
         Ok(buf)
     }
 

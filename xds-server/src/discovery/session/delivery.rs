@@ -51,6 +51,15 @@ pub(super) enum Claim {
 }
 
 impl Claim {
+    /// Takes back what the client drops before anything was weighed against its claim.
+    fn retain(&mut self, wanted: &Subscription) {
+        match self {
+            Claim::Versions(versions) => versions.retain(|name, _| wanted.wants(name)),
+            Claim::Set(version) if !wanted.is_wildcard() => version.clear(),
+            Claim::Set(_) => {}
+        }
+    }
+
     fn is_empty(&self) -> bool {
         match self {
             Claim::Versions(versions) => versions.is_empty(),
@@ -138,14 +147,17 @@ impl Delivery {
     /// against what the client claims to hold when a set is first looked at.
     pub fn resubscribe(&mut self, change: Change, first: bool) {
         let Change { asked, dropped, wildcard_on, wildcard_off } = change;
+        if wildcard_off || !dropped.is_empty() {
+            self.claimed.retain(&self.wanted);
+        }
         let mut culprit_left = false;
         for name in dropped {
-            culprit_left |= self.rejected.remove(&name);
-            match (self.wanted.is_wildcard(), self.flavour) {
+            if !self.wanted.is_wildcard() {
+                culprit_left |= self.rejected.remove(&name);
+                self.owed.remove(&name);
+            } else if self.flavour == Flavour::Delta {
                 // The client cannot tell whether the wildcard covers the name it dropped, so it is told.
-                (true, Flavour::Delta) => drop(self.owed.insert(name)),
-                (true, Flavour::StateOfTheWorld) => {}
-                (false, _) => drop(self.owed.remove(&name)),
+                self.owed.insert(name);
             }
         }
         if wildcard_off {
@@ -198,7 +210,7 @@ impl Delivery {
         let changes = self.look(set);
         // Removals are to wait for an answer, so there has to be one.
         self.greeting_owed |= resuming && !removals && self.owed.iter().any(|name| set.get(name).is_none());
-        if !self.rejected.is_disjoint(&self.owed) {
+        if self.all_owed || !self.rejected.is_disjoint(&self.owed) {
             // A response is refused whole: what shared it with the culprit goes out again with the culprit's successor.
             self.owed.extend(self.rejected.iter().cloned());
         }
@@ -266,9 +278,10 @@ impl Delivery {
                 let differs = names.filter(|name| set.get(name).is_none_or(|r| !holds(name, r.version())));
                 self.owed.extend(differs.cloned());
             }
-            // Which names an explicit subscription had at that version is not known, so only a wildcard resumes.
+            // Which names an explicit subscription had at that version is not known, and what else a response left out,
+            // so only a wildcard of a type that is always sent whole resumes.
             Claim::Set(version) => {
-                if wildcard && *version != **set.version() {
+                if wildcard && !(self.type_url.is_full_state() && *version == **set.version()) {
                     (self.all_owed, self.greeting_owed) = (true, true);
                 }
                 if !wildcard {
@@ -338,7 +351,8 @@ impl Delivery {
         let nonce: Arc<str> = self.nonce.to_string().into();
         let (type_url, version) = (self.type_url.clone(), set.version().clone());
         self.status.sent = Some((version.clone(), nonce.clone()));
-        let response = Response { type_url, version, nonce, payload, removed, flavour: self.flavour };
+        let (flavour, whole) = (self.flavour, self.wanted.is_wildcard());
+        let response = Response { type_url, version, nonce, payload, removed, flavour, whole };
         self.outstanding = Some(response.clone());
         response
     }

@@ -26,6 +26,9 @@ pub struct Response {
     /// Names it says are gone (delta only).
     pub removed: Vec<Arc<str>>,
     pub(super) flavour: Flavour,
+    /// State of the world: what the client subscribes to is the whole set. Only then is the version on the wire the
+    /// set's, so that nobody resumes a wildcard by a version of which it had a part.
+    pub(super) whole: bool,
 }
 
 /// The resources of a response, in the cheapest form that names them.
@@ -41,7 +44,7 @@ pub enum Payload {
 
 /// How far a response was copied out.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub struct Cursor {
     index: usize,
     last: Option<Arc<str>>,
 }
@@ -56,7 +59,10 @@ impl Response {
     pub fn header(&self) -> Bytes {
         let mut buf =
             BytesMut::with_capacity(160 + self.removed.iter().map(|name| name.len() + 8).sum::<usize>());
-        put_field(1, self.version.as_bytes(), &mut buf);
+        match self.whole || self.flavour == Flavour::Delta {
+            true => put_field(1, self.version.as_bytes(), &mut buf),
+            false => put_field(1, format!("{}.part", self.version).as_bytes(), &mut buf),
+        }
         put_field(4, self.type_url.as_str().as_bytes(), &mut buf);
         put_field(5, self.nonce.as_bytes(), &mut buf);
         for name in &self.removed {
@@ -67,41 +73,41 @@ impl Response {
 
     /// Appends frames until `buf` holds `at_least` bytes; `false` once there are no more. Goes over by one frame at
     /// most.
-    pub fn fill(&self, progress: &mut Progress, buf: &mut BytesMut, at_least: usize) -> bool {
+    pub fn fill(&self, cursor: &mut Cursor, buf: &mut BytesMut, at_least: usize) -> bool {
         match &self.payload {
             Payload::All(set) => {
-                let last = progress.last.take();
+                let last = cursor.last.take();
                 for resource in set.iter_after(last.as_ref()) {
                     buf.extend_from_slice(&self.flavour.frame(resource));
                     if buf.len() >= at_least {
-                        progress.last = Some(resource.name().clone());
+                        cursor.last = Some(resource.name().clone());
                         return true;
                     }
                 }
                 false
             }
-            Payload::Changed(changes) => self.fill_from(&changes.changed, progress, buf, at_least),
-            Payload::Listed(list) => self.fill_from(list, progress, buf, at_least),
+            Payload::Changed(changes) => self.fill_from(&changes.changed, cursor, buf, at_least),
+            Payload::Listed(list) => self.fill_from(list, cursor, buf, at_least),
         }
     }
 
     /// The whole message at once, for tests and tools.
     pub fn encode(&self) -> Bytes {
         let mut buf = BytesMut::from(self.header());
-        self.fill(&mut Progress::default(), &mut buf, usize::MAX);
+        self.fill(&mut Cursor::default(), &mut buf, usize::MAX);
         buf.freeze()
     }
 
     fn fill_from(
         &self,
         list: &[Arc<Resource>],
-        at: &mut Progress,
+        cursor: &mut Cursor,
         buf: &mut BytesMut,
         at_least: usize,
     ) -> bool {
-        for resource in &list[at.index.min(list.len())..] {
+        for resource in &list[cursor.index.min(list.len())..] {
             buf.extend_from_slice(&self.flavour.frame(resource));
-            at.index += 1;
+            cursor.index += 1;
             if buf.len() >= at_least {
                 return true;
             }

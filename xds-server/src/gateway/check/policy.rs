@@ -1,5 +1,7 @@
 //! Policies: credentials that can be checked at all, and limits that make sense.
 
+use std::collections::BTreeSet;
+
 use super::{known, within};
 use crate::gateway::model::{ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider};
 use crate::gateway::position::join;
@@ -18,8 +20,16 @@ pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
                 Problem::value(format!("{pointer}/any_of"), "nobody could authenticate: the list is empty");
             problems.push(problem.help("for open routes, write `auth: none` at the route"));
         }
+        let mut places = BTreeSet::new();
         for (index, provider) in policy.any_of.iter().enumerate() {
             let pointer = format!("{pointer}/any_of/{index}");
+            if !places.insert(place(provider)) {
+                let problem =
+                    Problem::value(pointer.clone(), "an earlier provider reads the same credential");
+                problems.push(
+                    problem.help("tell them apart by `issuer`, `header` or `prefix`, or take one away"),
+                );
+            }
             match provider {
                 AuthProvider::Jwt(jwt) => self::jwt(&format!("{pointer}/jwt"), jwt, problems),
                 AuthProvider::ApiKey(keys) => api_key(gateway, &format!("{pointer}/api_key"), keys, problems),
@@ -32,6 +42,14 @@ pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
         if let Some(burst) = policy.burst {
             within(&format!("{pointer}/burst"), "burst", burst, 1..=MAX_BURST, problems);
         }
+    }
+}
+
+/// Where a provider finds its credential, and whose it must be.
+fn place(provider: &AuthProvider) -> (&str, Option<&str>, Option<&str>) {
+    match provider {
+        AuthProvider::Jwt(jwt) => (jwt.header.as_str(), jwt.prefix.as_deref(), Some(&jwt.issuer)),
+        AuthProvider::ApiKey(keys) => (keys.header.as_str(), None, None),
     }
 }
 
@@ -77,7 +95,12 @@ fn api_key(gateway: &Gateway, pointer: &str, provider: &ApiKeyProvider, problems
         let problem = Problem::value(pointer, "no key could be accepted");
         problems.push(problem.help("list `keys`, or name a service under `introspection`"));
     }
+    let mut hashes = BTreeSet::new();
     for (index, key) in provider.keys.iter().enumerate() {
+        if !hashes.insert(&key.sha256) {
+            let message = "this key stands twice, so it is not clear whose it is";
+            problems.push(Problem::value(format!("{pointer}/keys/{index}/sha256"), message).secret());
+        }
         let is_hash =
             key.sha256.len() == 64 && key.sha256.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if !is_hash {

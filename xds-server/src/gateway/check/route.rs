@@ -1,10 +1,13 @@
 //! Routes: one action each, fields that fit the action and the match, names that tell them apart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use tollgate_filter_config::{CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_TYPE_HEADER};
 
 use super::{known, policies, within};
 use crate::gateway::model::{
-    Gateway, HeaderChanges, HeaderEdits, PathMatch, Redirect, Retry, Rewrite, Route, VirtualHost,
+    AuthProvider, Gateway, HeaderChanges, HeaderEdits, PathMatch, Redirect, Retry, Rewrite, Route,
+    VirtualHost,
 };
 use crate::gateway::report::Problem;
 use crate::gateway::route_name;
@@ -39,7 +42,32 @@ pub(super) fn check(
     }
 }
 
+/// Headers that the auth filter sets or removes. Envoy chooses the route anew once they have changed, but
+/// filters keep reading the policies of the first one: a route may not be chosen by them.
+fn auth_headers(gateway: &Gateway) -> BTreeSet<&str> {
+    let mut headers = BTreeSet::from([CONSUMER_HEADER, CREDENTIAL_TYPE_HEADER, CREDENTIAL_ID_HEADER]);
+    for provider in gateway.policies.auth.values().flat_map(|policy| &policy.any_of) {
+        match provider {
+            AuthProvider::Jwt(jwt) => {
+                headers.insert(jwt.header.as_str());
+                headers.extend(jwt.claims_to_headers.iter().map(|copy| copy.header.as_str()));
+            }
+            AuthProvider::ApiKey(keys) => {
+                headers.insert(keys.header.as_str());
+            }
+        }
+    }
+    headers
+}
+
 fn route(gateway: &Gateway, pointer: &str, route: &Route, problems: &mut Vec<Problem>) {
+    let forbidden = auth_headers(gateway);
+    for name in route.matches.headers.keys().filter(|name| forbidden.contains(name.as_str())) {
+        let message =
+            format!("a route can't be chosen by `{0}`: authentication sets or removes it", name.as_str());
+        let problem = Problem::key(format!("{pointer}/match/headers/{}", name.as_str()), message);
+        problems.push(problem.help("choose the route by path, host or another header"));
+    }
     let actions = [!route.to.is_empty(), route.redirect.is_some(), route.respond.is_some()];
     if actions.iter().filter(|is_set| **is_set).count() != 1 {
         let problem = Problem::value(pointer, "a route needs exactly one of `to`, `redirect` and `respond`");

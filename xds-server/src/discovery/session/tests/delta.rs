@@ -278,3 +278,11 @@ fn a_long_error_message_is_cut() {
     peer.turn(peer.request(CDS, &[], &first.nonce, Some(&long)));
     assert_eq!(peer.status(CDS).nack.unwrap().message.len(), 4096);
 }
+
+#[test]
+fn what_was_refused_with_the_culprit_goes_out_once_the_culprit_is_unsubscribed() {
+    let mut peer = peer(&snapshot(&[(RDS, "a=bad b=1")]));
+    let first = one(peer.ask(RDS, &["a", "b"]));
+    peer.nack(&first, &[]);
+    assert_eq!(short(&peer.unsubscribe(RDS, &["a"])), ["RDS b=1"]);
+}

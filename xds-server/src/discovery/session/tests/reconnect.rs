@@ -118,3 +118,18 @@ fn a_nonce_of_an_earlier_stream_answers_nothing() {
     let (responses, answer) = peer.turn(peer.request(CDS, &["*"], "1", None));
     assert_eq!((responses.len(), answer), (1, None));
 }
+
+#[test]
+fn a_claim_is_taken_back_by_unsubscribing_before_there_is_a_snapshot() {
+    let mut session = Session::new(Flavour::Delta, Scope::Aggregated, SessionLimits::default());
+    let unsubscribe = DeltaDiscoveryRequest {
+        type_url: CDS.to_string(),
+        resource_names_unsubscribe: strings(&["*"]),
+        ..Default::default()
+    };
+    for request in [resume(CDS, &["*"], "a=1"), Request::Delta(unsubscribe), resume(CDS, &["*"], "")] {
+        session.on_request(request, SystemTime::UNIX_EPOCH).unwrap();
+    }
+    let responses = session.on_snapshot(Some(snapshot(&[(CDS, "a=1")])));
+    assert_eq!(short(&[Seen::new(&responses[0])]), ["CDS a=1"], "it dropped what it had");
+}

@@ -131,3 +131,21 @@ fn a_request_of_the_other_flavour_ends_the_stream() {
         peer.session.on_request(Request::Delta(DeltaDiscoveryRequest::default()), SystemTime::UNIX_EPOCH);
     assert_eq!(refused.unwrap_err(), Refusal::WrongFlavour);
 }
+
+#[test]
+fn a_name_dropped_under_a_wildcard_stays_refused() {
+    let mut peer = peer(&snapshot(&[(RDS, "a=bad b=1")]));
+    let first = one(peer.ask(RDS, &["*", "b"]));
+    peer.nack(&first, &["*", "b"]);
+    assert!(peer.ask(RDS, &["*"]).is_empty());
+    assert_eq!(one(peer.publish(&snapshot(&[(RDS, "a=good b=1")]))).resources, ["good", "1"]);
+}
+
+#[test]
+fn a_part_of_a_set_does_not_resume_as_the_whole() {
+    let content = snapshot(&[(CDS, "a=1 b=2")]);
+    let part = one(peer(&content).ask(CDS, &["a"]));
+    let request =
+        DiscoveryRequest { type_url: CDS.to_string(), version_info: part.version, ..Default::default() };
+    assert_eq!(one(peer(&content).send(Request::StateOfTheWorld(request))).resources, ["1", "2"]);
+}
