@@ -147,12 +147,12 @@ impl Group {
         let mut revision = self.context.registry.watch();
         let settled = self.plan.stage() == Stage::Settled;
         let mut deadline = Instant::now() + self.context.deadline;
-        let mut was_awaited = false;
+        // Else the time would be that of the proxy's start.
+        let was_awaited = self.standing().anyone;
         loop {
             revision.borrow_and_update();
             self.update_status();
             let Standing { anyone, arrived, refused } = self.standing();
-            was_awaited |= anyone && !arrived;
             // A proxy that refused serves its old routes: what they refer to must stay, however long.
             let overdue = !arrived && !refused && Instant::now() >= deadline;
             if arrived {
