@@ -9,12 +9,18 @@ use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use crate::abi::Status;
 use crate::protobuf;
 
-/// Runs it. A key that cannot be read is `BadArgument`; a signature that does not match is a result.
+/// Runs it. No key at all is `BadArgument`; one that cannot be read, and a signature that does not match, are
+/// results.
+///
+/// What Envoy verifies and `ring` does not (P-521, SHA-1 and SHA-512 on P-256, …) is `Unimplemented`, so that a
+/// filter's test stops there instead of seeing a signature fail that Envoy takes.
 pub(crate) fn call(argument: &[u8]) -> Result<Vec<u8>, Status> {
     let fields = protobuf::fields(argument).ok_or(Status::BadArgument)?;
     let field = |number| protobuf::bytes(&fields, number).unwrap_or_default();
-    let key = Key::parse(field(2)).ok_or(Status::BadArgument)?;
-    let verdict = verify(&field(1).to_ascii_lowercase(), &key, field(3), field(4));
+    if field(2).is_empty() {
+        return Err(Status::BadArgument);
+    }
+    let verdict = verify(&field(1).to_ascii_lowercase(), field(2), field(3), field(4))?;
     let mut result = Vec::new();
     match verdict {
         Ok(()) => protobuf::put_bool(&mut result, 1, true),
@@ -23,13 +29,15 @@ pub(crate) fn call(argument: &[u8]) -> Result<Vec<u8>, Status> {
     Ok(result)
 }
 
-fn verify(hash: &[u8], key: &Key<'_>, signature: &[u8], text: &[u8]) -> Result<(), String> {
+fn verify(hash: &[u8], key: &[u8], signature: &[u8], text: &[u8]) -> Result<Result<(), String>, Status> {
     if !matches!(hash, b"sha1" | b"sha224" | b"sha256" | b"sha384" | b"sha512") {
-        return Err(format!("{} is not supported.", String::from_utf8_lossy(hash)));
+        return Ok(Err(format!("{} is not supported.", String::from_utf8_lossy(hash))));
     }
-    let algorithm = key.algorithm(hash).ok_or("Failed to initialize digest verify.")?;
+    let key = Key::parse(key).filter(|key| key.kind != KeyKind::Other);
+    let Some(key) = key else { return Ok(Err("Failed to initialize digest verify.".to_string())) };
+    let algorithm = key.algorithm(hash).ok_or(Status::Unimplemented)?;
     let verified = UnparsedPublicKey::new(algorithm, key.bits).verify(text, signature);
-    verified.map_err(|_| "Failed to verify digest. Error code: 0".to_string())
+    Ok(verified.map_err(|_| "Failed to verify digest. Error code: 0".to_string()))
 }
 
 /// A SubjectPublicKeyInfo, taken apart.
@@ -43,16 +51,17 @@ enum KeyKind {
     Rsa,
     P256,
     P384,
-    /// One that Envoy reads and then refuses to verify with.
+    P521,
+    /// One that Envoy does not verify with.
     Other,
 }
 
-/// Object identifiers in DER: rsaEncryption, id-ecPublicKey, prime256v1, secp384r1, Ed25519.
+/// Object identifiers in DER: rsaEncryption, id-ecPublicKey, prime256v1, secp384r1, secp521r1.
 const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
 const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
-const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 
 const SEQUENCE: u8 = 0x30;
 const OBJECT: u8 = 0x06;
@@ -73,10 +82,10 @@ impl<'a> Key<'a> {
             EC => match element(parameters, OBJECT)?.0 {
                 P256 => KeyKind::P256,
                 P384 => KeyKind::P384,
+                P521 => KeyKind::P521,
                 _ => KeyKind::Other,
             },
-            ED25519 => KeyKind::Other,
-            _ => return None,
+            _ => KeyKind::Other,
         };
         Some(Self { kind, bits })
     }
@@ -118,6 +127,8 @@ mod tests {
     use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 
     use super::*;
+
+    const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
     fn der(tag: u8, content: &[u8]) -> Vec<u8> {
         [&[tag, content.len() as u8], content].concat()
@@ -165,10 +176,21 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_none_is_a_bad_argument() {
-        for key in [&b""[..], b"\x30", b"\x30\x84\xff\xff\xff\xff", b"not der", &[0x30, 2, 0x30, 0]] {
-            assert_eq!(call(&argument("sha256", key, b"", b"")), Err(Status::BadArgument), "{key:?}");
-        }
+    fn no_key_is_a_bad_argument_and_a_broken_one_a_result() {
+        assert_eq!(call(&argument("sha256", b"", b"", b"")), Err(Status::BadArgument));
         assert_eq!(call(&[0xff]), Err(Status::BadArgument));
+        for key in [&b"\x30"[..], b"\x30\x84\xff\xff\xff\xff", b"not der", &[0x30, 2, 0x30, 0]] {
+            let result = call(&argument("sha256", key, b"", b"")).expect("a result");
+            assert!(
+                String::from_utf8_lossy(&result).contains("Failed to initialize digest verify."),
+                "{key:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_ring_cannot_verify_is_not_taken_for_a_bad_signature() {
+        let key = spki(&[der(OBJECT, EC), der(OBJECT, P256)].concat(), &[4; 65]);
+        assert_eq!(call(&argument("sha512", &key, b"", b"")), Err(Status::Unimplemented));
     }
 }
