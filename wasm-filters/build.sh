@@ -4,6 +4,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# The output is looked for under target/, wherever native builds go.
+unset CARGO_TARGET_DIR
+
 filters=(auth rate-limit)
 target=wasm32-unknown-unknown
 packages=()

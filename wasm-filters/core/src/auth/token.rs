@@ -1,0 +1,119 @@
+//! Whether a token pleases its provider.
+//!
+//! The cheap checks come before the signature: a token that is out of time or for someone else is refused
+//! for what it says of itself, and costs no signature. Scopes come after it, because a 403 says that the
+//! token is otherwise good.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tollgate_filter_config::JwtProvider;
+
+use super::identity::Identity;
+use super::policy::{Kind, Policy, Provider};
+use super::refusal::Refusal;
+use crate::jwks::KeySet;
+use crate::jwt::Jwt;
+use crate::signature::{self, HostVerifier};
+
+/// A token whose signature holds: what is cached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verified {
+    /// Index of its provider in the policy.
+    pub provider: usize,
+    /// `exp`, in seconds since the epoch.
+    expires_at: u64,
+    /// `nbf`, or 0.
+    not_before: u64,
+    /// Whose it is; `None` where it lacks a scope.
+    identity: Option<Rc<Identity>>,
+}
+
+/// Verifies `token`, which came in the header of provider `first`. An error comes with the provider that
+/// found it, where one was found.
+pub fn verify(
+    policy: &Policy,
+    first: &Provider,
+    token: &[u8],
+    now: Duration,
+    host: &dyn HostVerifier,
+) -> Result<Verified, Refusal> {
+    let jwt = Jwt::parse(token).map_err(|error| Refusal::Invalid(error.to_string()))?;
+    let issuer = jwt.claims.issuer().ok_or_else(|| invalid("the token names no issuer"))?;
+    let index = policy
+        .provider_of_issuer(first, issuer)
+        .ok_or_else(|| invalid("the token's issuer is not accepted"))?;
+    let Some(Kind::Jwt { config, keys }) = policy.providers.get(index).map(|provider| &provider.kind) else {
+        return Err(invalid("the token's issuer is not accepted"));
+    };
+    let Some(keys) = keys else {
+        return Err(Refusal::Unavailable("jwks_unavailable", "the issuer's keys are not known yet"));
+    };
+    check(config, keys, index, &jwt, now, host)
+}
+
+fn check(
+    config: &JwtProvider,
+    keys: &KeySet,
+    provider: usize,
+    jwt: &Jwt<'_>,
+    now: Duration,
+    host: &dyn HostVerifier,
+) -> Result<Verified, Refusal> {
+    if !config.algorithms.contains(&jwt.algorithm) {
+        return Err(invalid("the token's algorithm is not accepted"));
+    }
+    let expires_at = jwt.claims.expires_at().ok_or_else(|| invalid("the token has no expiry"))?;
+    let not_before = match jwt.claims.not_before() {
+        None => 0,
+        Some(not_before) => not_before.ok_or_else(|| invalid("the token is malformed"))?,
+    };
+    check_time(expires_at, not_before, config.clock_skew_seconds, now)?;
+    if !config.audiences.is_empty() && !jwt.claims.has_audience(&config.audiences) {
+        return Err(invalid("the token is for another audience"));
+    }
+    let key = keys
+        .select(jwt.key_id.as_deref(), jwt.algorithm)
+        .map_err(|error| Refusal::Invalid(error.to_string()))?;
+    match signature::verify(host, &key.material, jwt.signing_input, &jwt.signature) {
+        Ok(true) => {}
+        Ok(false) => return Err(invalid("the token's signature does not hold")),
+        Err(_) => {
+            return Err(Refusal::Unavailable("verifier_unavailable", "the token cannot be verified now"));
+        }
+    }
+    let identity = match jwt.claims.has_scopes(&config.required_scopes) {
+        true => Some(Rc::new(
+            Identity::of_token(&jwt.claims, &config.claims_to_headers)
+                .map_err(|_| invalid("the token's subject cannot be used"))?,
+        )),
+        false => None,
+    };
+    Ok(Verified { provider, expires_at, not_before, identity })
+}
+
+impl Verified {
+    /// Whose the token is, if it counts at `now`: that is checked for each request, cached or not.
+    pub fn identity(&self, config: &JwtProvider, now: Duration) -> Result<Rc<Identity>, Refusal> {
+        check_time(self.expires_at, self.not_before, config.clock_skew_seconds, now)?;
+        match &self.identity {
+            Some(identity) => Ok(Rc::clone(identity)),
+            None => Err(Refusal::Scope(config.required_scopes.clone())),
+        }
+    }
+}
+
+/// RFC 7519 sections 4.1.4 and 4.1.5: good from `nbf` on, and before `exp`.
+fn check_time(expires_at: u64, not_before: u64, skew: u64, now: Duration) -> Result<(), Refusal> {
+    if now.as_secs() >= expires_at.saturating_add(skew) {
+        return Err(invalid("the token has expired"));
+    }
+    if now.as_secs().saturating_add(skew) < not_before {
+        return Err(invalid("the token is not valid yet"));
+    }
+    Ok(())
+}
+
+fn invalid(why: &str) -> Refusal {
+    Refusal::Invalid(why.to_owned())
+}
