@@ -14,10 +14,6 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |caller: Caller<'_, VmState>, kind: u32, start: u32, max: u32, bytes_at: u32, length_at: u32| {
             answer(caller, |guest| {
                 let buffer = read(guest, BufferType::from_abi(kind)?)?;
-                start.checked_add(max).ok_or(Status::BadArgument).or_else(|status| {
-                    // The SDK asks for everything with a length of `usize::MAX` from the start.
-                    if start == 0 { Ok(max) } else { Err(status) }
-                })?;
                 let start = start as usize;
                 let end = start.saturating_add(max as usize).min(buffer.len());
                 match buffer.get(start..end) {
