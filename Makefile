@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-SERVERS := -p xds-server -p api-service -p tollgate-tests
+# All members, so that features resolve as for `make test` and nothing is built twice.
+SERVERS := --workspace
 
 .PHONY: help setup build wasm run test lint bench clean
 

@@ -11,6 +11,7 @@ filters=(auth rate-limit)
 target=wasm32-unknown-unknown
 packages=()
 for filter in "${filters[@]}"; do packages+=(-p "tollgate-$filter-filter"); done
+packages+=(-p tollgate-wasm-host-guest)
 say() { printf '\033[2m[wasm]\033[0m %s\n' "$*" >&2; }
 
 has_target() { [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
@@ -43,10 +44,12 @@ else
 fi
 
 mkdir -p target/wasm
-for filter in "${filters[@]}"; do
+for filter in "${filters[@]}" host-guest; do
     file=${filter//-/_}
+    built=tollgate_${file}_filter
+    [ "$filter" != host-guest ] || built=tollgate_wasm_host_guest # what the test host is tested with
     # Replaced in one step: an Envoy may be reading the old one.
-    cp "$out/tollgate_${file}_filter.wasm" "target/wasm/.$file.new"
+    cp "$out/$built.wasm" "target/wasm/.$file.new"
     mv "target/wasm/.$file.new" "target/wasm/$file.wasm"
 done
 ls -l target/wasm/*.wasm >&2

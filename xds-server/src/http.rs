@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::discovery::Registry;
 use crate::discovery::registry::Connected;
+use crate::discovery::session::Flavour;
 use crate::follow::ConfigStatus;
 use crate::rollout::{GroupStatus, Statuses};
 use crate::telemetry::Metrics;
@@ -59,7 +60,7 @@ struct Proxy {
     known_group: bool,
     peer: Option<String>,
     agent: String,
-    flavour: String,
+    flavour: &'static str,
     connected_seconds: u64,
     types: std::collections::BTreeMap<String, Type>,
 }
@@ -109,7 +110,10 @@ fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, Grou
         known_group: groups.contains_key(&proxy.group),
         peer: proxy.peer.map(|peer| peer.to_string()),
         agent: proxy.agent.clone(),
-        flavour: format!("{:?}", proxy.flavour).to_lowercase(),
+        flavour: match proxy.flavour {
+            Flavour::StateOfTheWorld => "sotw",
+            Flavour::Delta => "delta",
+        },
         connected_seconds: proxy.since.elapsed().unwrap_or(Duration::ZERO).as_secs(),
         types: types.collect(),
     }

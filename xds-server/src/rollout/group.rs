@@ -5,10 +5,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::plan::{Plan, Stage};
 use super::{Context, Desired, GroupStatus, Statuses, lock, unix_seconds};
@@ -27,18 +26,24 @@ struct Group {
     name: String,
     plan: Plan<Desired>,
     published: Arc<Snapshot>,
+    /// When the change that is under way began.
+    changed_at: Instant,
+    /// Something was published, and nothing said yet of its arrival.
+    untold: bool,
+    /// Time that clusters new to this stage may take until they serve.
+    warm_up: Duration,
     context: Context,
     statuses: Statuses,
 }
 
-/// Why waiting ended.
-enum Wake {
-    /// Every proxy has the step.
-    Arrived,
-    /// Some proxy has not, and its time is over.
-    Overdue,
-    /// The YAML or a key changed.
-    Changed,
+/// Where the group's proxies are with the step that is out.
+struct Standing {
+    /// Any is connected.
+    anyone: bool,
+    /// All have accepted it.
+    arrived: bool,
+    /// Some refused part of it.
+    refused: bool,
 }
 
 /// Runs for as long as `desired` has a sender.
@@ -50,66 +55,46 @@ pub(super) async fn run(
 ) {
     let first = Arc::clone(&desired.borrow_and_update());
     let mut keys = context.key_urls.clone();
-    let mut group = Group { name, plan: Plan::new(first), published: Arc::default(), context, statuses };
+    let mut group = Group {
+        name,
+        published: Arc::default(),
+        changed_at: first.read_at,
+        untold: false,
+        warm_up: Duration::ZERO,
+        plan: Plan::new(first),
+        context,
+        statuses,
+    };
     loop {
-        let warm_up = group.publish(&keys.borrow_and_update().clone());
-        // Only a step that may break something waits; the last one is waited for to tell of it.
-        let mut told = false;
-        loop {
-            let overdue = (!told).then(|| Instant::now() + group.context.deadline);
-            let changed = async {
-                tokio::select! {
-                    result = desired.changed() => result,
-                    result = keys.changed() => result,
+        let key_urls = keys.borrow_and_update().clone();
+        group.publish(&key_urls);
+        tokio::select! {
+            biased;
+            changed = desired.changed() => {
+                if changed.is_err() {
+                    return;
                 }
-            };
-            let wake = tokio::select! {
-                biased;
-                result = changed => match result {
-                    Ok(()) => Wake::Changed,
-                    Err(_) => return,
-                },
-                wake = group.wait(overdue, told) => wake,
-            };
-            match wake {
-                Wake::Changed => {
-                    group.plan.retarget(Arc::clone(&desired.borrow_and_update()));
-                    break;
+                let target = Arc::clone(&desired.borrow_and_update());
+                group.changed_at = target.read_at;
+                group.plan.retarget(target);
+            }
+            changed = keys.changed() => {
+                if changed.is_err() {
+                    return;
                 }
-                Wake::Arrived | Wake::Overdue if group.plan.stage() != Stage::Settled => {
-                    if matches!(wake, Wake::Overdue) {
-                        group.warn_overdue();
-                    } else if group.plan.stage() == Stage::Make {
-                        tokio::time::sleep(warm_up).await;
-                    }
-                    group.plan.advance();
-                    break;
-                }
-                Wake::Arrived => {
-                    group.tell_arrived();
-                    told = true;
-                }
-                Wake::Overdue => {
-                    group.warn_overdue();
-                    told = true;
-                }
+                group.changed_at = Instant::now();
+            }
+            () = group.step() => {
+                group.plan.advance();
+                group.warm_up = Duration::ZERO;
             }
         }
     }
 }
 
-/// Where the group's proxies are with the step that is out.
-struct Standing {
-    /// All have accepted it.
-    arrived: bool,
-    /// Some refused part of it.
-    refused: bool,
-}
-
 impl Group {
-    /// Publishes the plan's step, if it differs from what is out. Returns the time that new clusters may take
-    /// to warm up once they are accepted.
-    fn publish(&mut self, key_urls: &super::KeyUrls) -> Duration {
+    /// Publishes the plan's step, if it differs from what is out.
+    fn publish(&mut self, key_urls: &super::KeyUrls) {
         let target = self.plan.target();
         let present: Vec<&Gateway> =
             self.plan.present().into_iter().map(|desired| &desired.gateway).collect();
@@ -128,21 +113,19 @@ impl Group {
             builder.insert(&TypeUrl::new(&resource.type_url), &resource.name, &resource.body);
         }
         let snapshot = Arc::new(builder.build());
-        let warm_up = self.warm_up(&snapshot);
-        if snapshot.version() != self.published.version() {
+        self.warm_up = self.warm_up.max(self.warm_up_of(&snapshot));
+        if snapshot.version() != self.published.version() || self.context.cache.get(&self.name).is_none() {
             let stage = self.plan.stage().as_str();
             tracing::debug!(group = self.name, stage, snapshot = %snapshot.version(), "snapshot published");
             self.context.cache.set(&self.name, Arc::clone(&snapshot));
-        } else if self.context.cache.get(&self.name).is_none() {
-            self.context.cache.set(&self.name, Arc::clone(&snapshot));
+            self.untold = true;
         }
         self.published = snapshot;
         self.update_status();
-        warm_up
     }
 
     /// A cluster with active health checks serves once its endpoints have answered the first of them.
-    fn warm_up(&self, next: &Snapshot) -> Duration {
+    fn warm_up_of(&self, next: &Snapshot) -> Duration {
         let known: BTreeSet<&str> =
             self.published.set(&TypeUrl::CLUSTER).iter().map(|cluster| &**cluster.name()).collect();
         let new = next.set(&TypeUrl::CLUSTER).iter().filter(|cluster| !known.contains(&**cluster.name()));
@@ -159,26 +142,37 @@ impl Group {
         .unwrap_or(Duration::ZERO)
     }
 
-    /// Waits until every proxy has the step; with `told`, for ever.
-    async fn wait(&self, overdue: Option<Instant>, told: bool) -> Wake {
+    /// Ends once the next stage may begin. The last stage never ends: it tells when it has arrived.
+    async fn step(&mut self) {
         let mut revision = self.context.registry.watch();
+        let settled = self.plan.stage() == Stage::Settled;
+        let mut deadline = Instant::now() + self.context.deadline;
+        // Else the time would be that of the proxy's start.
+        let was_awaited = self.standing().anyone;
         loop {
             revision.borrow_and_update();
             self.update_status();
-            let Standing { arrived, refused } = self.standing();
-            if !told && arrived {
-                return Wake::Arrived;
+            let Standing { anyone, arrived, refused } = self.standing();
+            // A proxy that refused serves its old routes: what they refer to must stay, however long.
+            let overdue = !arrived && !refused && Instant::now() >= deadline;
+            if arrived {
+                // Whoever connects later has its own time.
+                deadline = Instant::now() + self.context.deadline;
             }
-            let deadline = async {
-                match overdue {
-                    // A proxy that refused serves its old routes: what they refer to must stay.
-                    Some(deadline) if !refused => tokio::time::sleep_until(deadline).await,
-                    _ => std::future::pending().await,
-                }
-            };
+            if overdue && (!settled || self.untold) {
+                self.warn_overdue();
+            }
+            match (settled, arrived) {
+                (false, true) => return tokio::time::sleep(self.warm_up).await,
+                (false, false) if overdue => return,
+                (true, true) if anyone && self.untold => self.tell_arrived(was_awaited),
+                _ => {}
+            }
+            self.untold &= !(overdue || arrived && anyone);
+            let is_timed = !arrived && !refused && (!settled || self.untold);
             tokio::select! {
-                result = revision.changed() => if result.is_err() { return Wake::Overdue },
-                () = deadline => return Wake::Overdue,
+                changed = revision.changed() => if changed.is_err() { return std::future::pending().await },
+                () = tokio::time::sleep_until(deadline.into()), if is_timed => {}
             }
         }
     }
@@ -189,11 +183,12 @@ impl Group {
         let making = self.plan.stage() == Stage::Make;
         let needed = |type_url: &TypeUrl| !making || !REFERRING.contains(type_url);
         let assignments = self.published.set(&TypeUrl::ENDPOINT).len();
-        let mut standing = Standing { arrived: true, refused: false };
+        let mut standing = Standing { anyone: false, arrived: true, refused: false };
         for connected in self.context.registry.list() {
             if connected.proxy.group != self.name {
                 continue;
             }
+            standing.anyone = true;
             for (type_url, status) in connected.types.iter().filter(|(type_url, _)| needed(type_url)) {
                 let version = self.published.set(type_url).version();
                 standing.arrived &= !status.is_subscribed() || status.acked.as_ref() == Some(version);
@@ -227,19 +222,19 @@ impl Group {
         statuses.insert(self.name.clone(), status);
     }
 
-    fn tell_arrived(&self) {
+    /// `was_awaited`: proxies were there when it was published, so that the time says how fast it was.
+    fn tell_arrived(&self, was_awaited: bool) {
         let proxies = self.context.registry.progress(&self.name, &self.published).arrived;
-        let target = self.plan.target();
-        let took = target.read_at.elapsed();
-        if proxies > 0 {
+        let took = self.changed_at.elapsed();
+        if was_awaited {
             self.context.metrics.arrived(&self.name, took);
         }
         tracing::info!(
             group = self.name,
-            version = target.version,
+            version = self.plan.target().version,
             proxies,
             resources = self.published.len(),
-            took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            took_ms = was_awaited.then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             "configuration pushed"
         );
     }

@@ -1,0 +1,120 @@
+//! The keys of the cases, and the key set that knows them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ring::rand::SystemRandom;
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+};
+use ring::{digest, hmac};
+use serde_json::{Value, json};
+
+/// A test key cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("test key {0} cannot be read")]
+pub struct KeyError(&'static str);
+
+/// Private keys that sign the cases' tokens.
+pub struct Keys {
+    pub(crate) rsa: RsaKeyPair,
+    /// In no key set.
+    pub(crate) other_rsa: RsaKeyPair,
+    pub(crate) ec: EcdsaKeyPair,
+    pub(crate) ed: Ed25519KeyPair,
+    pub(crate) random: SystemRandom,
+}
+
+/// Secret of the HS256 key.
+const SECRET: &[u8] = b"a secret that is long enough for HS256";
+
+impl Keys {
+    /// Reads the RSA keys and makes the others: those of elliptic curves cost nothing to make.
+    ///
+    /// # Errors
+    ///
+    /// A key cannot be read or made.
+    pub fn load() -> Result<Self, KeyError> {
+        let random = SystemRandom::new();
+        let ec = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
+            .map_err(|_| KeyError("ec"))?;
+        let ed = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError("ed"))?;
+        Ok(Self {
+            rsa: rsa("rsa", include_str!("../keys/rsa.pem"))?,
+            other_rsa: rsa("rsa_other", include_str!("../keys/rsa_other.pem"))?,
+            ec: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, ec.as_ref(), &random)
+                .map_err(|_| KeyError("ec"))?,
+            ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).map_err(|_| KeyError("ed"))?,
+            random,
+        })
+    }
+
+    /// The key set (RFC 7517) with one key of each kind: `rs`, `es`, `ed`, `hs`.
+    pub fn jwks(&self) -> Value {
+        json!({ "keys": [self.rsa_jwk("rs"), self.ec_jwk(), self.ed_jwk(), hmac_jwk()] })
+    }
+
+    /// A key set in which two keys fit an RS256 token that names none.
+    pub(crate) fn ambiguous_jwks(&self) -> Value {
+        json!({ "keys": [self.rsa_jwk("rs"), self.rsa_jwk("rs-2")] })
+    }
+
+    /// Modulus of the RSA key, which an attacker knows, and may try as an HMAC secret.
+    pub(crate) fn rsa_modulus(&self) -> Vec<u8> {
+        self.rsa_public().n
+    }
+
+    fn rsa_public(&self) -> PublicKeyComponents<Vec<u8>> {
+        self.rsa.public().into()
+    }
+
+    fn rsa_jwk(&self, id: &str) -> Value {
+        let PublicKeyComponents { n, e } = self.rsa_public();
+        json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": base64(n), "e": base64(e) })
+    }
+
+    fn ec_jwk(&self) -> Value {
+        // An uncompressed point: 4, x, y.
+        let point = self.ec.public_key().as_ref();
+        let (x, y) = point.get(1..).and_then(|point| point.split_at_checked(32)).unwrap_or_default();
+        json!({ "kty": "EC", "crv": "P-256", "kid": "es", "x": base64(x), "y": base64(y) })
+    }
+
+    fn ed_jwk(&self) -> Value {
+        json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": base64(self.ed.public_key()) })
+    }
+}
+
+fn hmac_jwk() -> Value {
+    json!({ "kty": "oct", "kid": "hs", "k": base64(SECRET) })
+}
+
+/// The HS256 key, or one with another secret.
+pub(crate) fn hmac_key(secret: Option<&[u8]>) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, secret.unwrap_or(SECRET))
+}
+
+/// Signs as RS256 does.
+pub(crate) fn rsa_sign(key: &RsaKeyPair, random: &SystemRandom, input: &[u8]) -> Vec<u8> {
+    let mut signature = vec![0; key.public().modulus_len()];
+    // Fails on a buffer of the wrong size only; a zero signature would fail the case at once.
+    let _ = key.sign(&RSA_PKCS1_SHA256, random, input, &mut signature);
+    signature
+}
+
+/// base64url without padding.
+pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// SHA-256 in lower-case hexadecimal: how configurations and introspection name an API key.
+pub(crate) fn sha256_hex(text: impl AsRef<[u8]>) -> String {
+    let digest = digest::digest(&digest::SHA256, text.as_ref());
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn rsa(name: &'static str, pem: &str) -> Result<RsaKeyPair, KeyError> {
+    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let der = STANDARD.decode(base64).map_err(|_| KeyError(name))?;
+    RsaKeyPair::from_pkcs8(&der).map_err(|_| KeyError(name))
+}

@@ -1,0 +1,144 @@
+//! gRPC calls and streams. Nothing is sent; a test answers.
+
+use wasmtime::{Caller, Linker};
+
+use super::{Answer, ENV, Guest, answer};
+use crate::abi::Status;
+use crate::headers::HeaderMap;
+use crate::protobuf;
+use crate::vm::state::{GrpcCall, Tokens, VmState};
+
+pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        ENV,
+        "proxy_grpc_call",
+        |caller: Caller<'_, VmState>,
+         upstream: u32,
+         upstream_length: u32,
+         service: u32,
+         service_length: u32,
+         method: u32,
+         method_length: u32,
+         metadata: u32,
+         metadata_length: u32,
+         message: u32,
+         message_length: u32,
+         milliseconds: u32,
+         token_at: u32| {
+            answer(caller, |guest| {
+                let upstream = guest.read(upstream, upstream_length)?;
+                let service = guest.read_text(service, service_length)?;
+                let method = guest.read_text(method, method_length)?;
+                let metadata = guest.read_pairs(metadata, metadata_length)?;
+                let message = guest.read(message, message_length)?;
+                let token = open(guest, &upstream, service, method, metadata, Some((message, milliseconds)))?;
+                guest.write_u32(token_at, token)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_grpc_stream",
+        |caller: Caller<'_, VmState>,
+         upstream: u32,
+         upstream_length: u32,
+         service: u32,
+         service_length: u32,
+         method: u32,
+         method_length: u32,
+         metadata: u32,
+         metadata_length: u32,
+         token_at: u32| {
+            answer(caller, |guest| {
+                let upstream = guest.read(upstream, upstream_length)?;
+                let service = guest.read_text(service, service_length)?;
+                let method = guest.read_text(method, method_length)?;
+                let metadata = guest.read_pairs(metadata, metadata_length)?;
+                let token = open(guest, &upstream, service, method, metadata, None)?;
+                guest.write_u32(token_at, token)
+            })
+        },
+    )?;
+    linker.func_wrap(
+        ENV,
+        "proxy_grpc_send",
+        |caller: Caller<'_, VmState>, token: u32, at: u32, length: u32, end: u32| {
+            answer(caller, |guest| {
+                let message = guest.read(at, length)?;
+                if is_call(token) {
+                    return Err(Status::BadArgument.into());
+                }
+                let call = guest.state_mut().grpc_calls.get_mut(&token).ok_or(Status::NotFound)?;
+                call.messages.push(message);
+                call.local_closed |= end != 0;
+                Ok(())
+            })
+        },
+    )?;
+    linker.func_wrap(ENV, "proxy_grpc_close", |caller: Caller<'_, VmState>, token: u32| {
+        answer(caller, |guest| {
+            let calls = &mut guest.state_mut().grpc_calls;
+            let call = calls.get_mut(&token).ok_or(Status::NotFound)?;
+            // Closing a stream is half-closing it: the other side may go on.
+            if call.streaming {
+                call.local_closed = true;
+            } else {
+                calls.remove(&token);
+            }
+            Ok(())
+        })
+    })?;
+    linker.func_wrap(ENV, "proxy_grpc_cancel", |caller: Caller<'_, VmState>, token: u32| {
+        answer(caller, |guest| {
+            guest.state_mut().grpc_calls.remove(&token).ok_or(Status::NotFound)?;
+            Ok(())
+        })
+    })?;
+    Ok(())
+}
+
+fn open(
+    guest: &mut Guest<'_>,
+    upstream: &[u8],
+    service: String,
+    method: String,
+    metadata: HeaderMap,
+    unary: Option<(Vec<u8>, u32)>,
+) -> Answer<u32> {
+    let state = guest.state_mut();
+    let cluster = cluster(state, upstream)?;
+    let streaming = unary.is_none();
+    let (message, milliseconds) = unary.unwrap_or_default();
+    let token = state.tokens.callout(if streaming { Tokens::GRPC_STREAM } else { Tokens::GRPC_CALL });
+    let call = GrpcCall {
+        owner: state.context(),
+        streaming,
+        cluster,
+        service,
+        method,
+        metadata,
+        messages: if streaming { Vec::new() } else { vec![message] },
+        local_closed: !streaming,
+        deadline: state.deadline(milliseconds),
+    };
+    state.grpc_calls.insert(token, call);
+    Ok(token)
+}
+
+/// The upstream is a serialized `GrpcService`, or the bare name of a cluster.
+fn cluster(state: &VmState, upstream: &[u8]) -> Answer<String> {
+    let clusters = state.shared.clusters.borrow();
+    let known = |name: &[u8]| clusters.keys().find(|have| have.as_bytes() == name).cloned();
+    if let Some(name) = known(upstream) {
+        return Ok(name);
+    }
+    // envoy.config.core.v3.GrpcService.envoy_grpc.cluster_name
+    let service = protobuf::fields(upstream).ok_or(Status::ParseFailure)?;
+    let envoy_grpc = protobuf::bytes(&service, 1).and_then(protobuf::fields).ok_or(Status::ParseFailure)?;
+    let name = protobuf::bytes(&envoy_grpc, 1).ok_or(Status::ParseFailure)?;
+    Ok(known(name).ok_or(Status::InternalFailure)?)
+}
+
+fn is_call(token: u32) -> bool {
+    token & 3 == Tokens::GRPC_CALL
+}

@@ -1,0 +1,78 @@
+//! Metrics. They belong to the host: every VM that defines a name gets the same one, which is what makes them
+//! atomics across workers.
+
+use wasmtime::{Caller, Linker};
+
+use super::{ENV, answer};
+use crate::abi::{MetricKind, Status};
+use crate::shared::Metric;
+use crate::vm::state::VmState;
+
+pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
+    linker.func_wrap(
+        ENV,
+        "proxy_define_metric",
+        |caller: Caller<'_, VmState>, kind: u32, name: u32, name_length: u32, id_at: u32| {
+            answer(caller, |guest| {
+                let name = guest.read_text(name, name_length)?;
+                let kind = MetricKind::from_abi(kind).ok_or(Status::BadArgument)?;
+                let state = guest.state_mut();
+                let id = state.tokens.metric(kind);
+                state.metrics.insert(id, (kind, name.clone()));
+                state.shared.metrics.borrow_mut().entry((kind, name)).or_default();
+                guest.write_u32(id_at, id)
+            })
+        },
+    )?;
+    linker.func_wrap(ENV, "proxy_get_metric", |caller: Caller<'_, VmState>, id: u32, value_at: u32| {
+        answer(caller, |guest| {
+            let value = update(guest.state_mut(), id, |kind, metric| match kind {
+                MetricKind::Counter | MetricKind::Gauge => Ok(metric.value),
+                MetricKind::Histogram => Err(Status::BadArgument),
+            })?;
+            guest.write_u64(value_at, value)
+        })
+    })?;
+    linker.func_wrap(ENV, "proxy_record_metric", |caller: Caller<'_, VmState>, id: u32, value: u64| {
+        answer(caller, |guest| {
+            Ok(update(guest.state_mut(), id, |kind, metric| {
+                match kind {
+                    MetricKind::Counter => metric.value = metric.value.wrapping_add(value),
+                    MetricKind::Gauge => metric.value = value,
+                    MetricKind::Histogram => metric.samples.push(value),
+                }
+                Ok(())
+            })?)
+        })
+    })?;
+    linker.func_wrap(
+        ENV,
+        "proxy_increment_metric",
+        |caller: Caller<'_, VmState>, id: u32, offset: i64| {
+            answer(caller, |guest| {
+                Ok(update(guest.state_mut(), id, |kind, metric| {
+                    match kind {
+                        MetricKind::Counter if offset > 0 => {}
+                        MetricKind::Gauge => {}
+                        // Adding nothing to a counter is refused, too: Envoy asks for more than zero.
+                        MetricKind::Counter | MetricKind::Histogram => return Err(Status::BadArgument),
+                    }
+                    metric.value = metric.value.wrapping_add_signed(offset);
+                    Ok(())
+                })?)
+            })
+        },
+    )?;
+    Ok(())
+}
+
+/// Finds a metric by this VM's number for it. An unknown number is not found, unless its kind can never do this.
+fn update<T>(
+    state: &mut VmState,
+    id: u32,
+    change: impl FnOnce(MetricKind, &mut Metric) -> Result<T, Status>,
+) -> Result<T, Status> {
+    let (kind, name) = state.metrics.get(&id).ok_or(Status::NotFound)?.clone();
+    let mut metrics = state.shared.metrics.borrow_mut();
+    change(kind, metrics.entry((kind, name)).or_default())
+}

@@ -1,0 +1,62 @@
+//! One worker thread's VM of a plugin, and where streams begin.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::error::Error;
+use crate::headers::HeaderMap;
+use crate::logs::{LogLine, VmName};
+use crate::plugin::spec::{FailurePolicy, Spec};
+use crate::request::RequestBuilder;
+use crate::shared::Shared;
+use crate::vm::Vm;
+
+/// A worker. It outlives its VM, which a trap may end and a reload replace.
+pub struct Worker {
+    pub(crate) shared: Rc<Shared>,
+    spec: Rc<Spec>,
+    logs: Rc<RefCell<Vec<LogLine>>>,
+    number: usize,
+    vm: RefCell<Rc<RefCell<Vm>>>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        shared: Rc<Shared>,
+        spec: Rc<Spec>,
+        logs: Rc<RefCell<Vec<LogLine>>>,
+        number: usize,
+        vm: Rc<RefCell<Vm>>,
+    ) -> Self {
+        Self { shared, spec, logs, number, vm: RefCell::new(vm) }
+    }
+
+    /// Prepares a request. `:method`, `:path`, `:scheme` and `:authority` are added where they are missing.
+    pub fn request(&self, headers: impl Into<HeaderMap>) -> RequestBuilder<'_> {
+        RequestBuilder::new(self, headers.into())
+    }
+
+    /// Whether the VM runs.
+    pub fn is_alive(&self) -> bool {
+        self.vm().try_borrow().is_ok_and(|vm| vm.failed_at().is_none())
+    }
+
+    pub(crate) fn vm(&self) -> Rc<RefCell<Vm>> {
+        self.vm.borrow().clone()
+    }
+
+    /// The VM for a new stream: under [`FailurePolicy::FailReload`] a new one, once the dead one is dead long enough.
+    pub(crate) fn vm_for_stream(&self) -> Result<Rc<RefCell<Vm>>, Error> {
+        let vm = self.vm();
+        let failed_at = vm.try_borrow().map_err(|_| Error::Busy)?.failed_at();
+        let Some(failed_at) = failed_at else { return Ok(vm) };
+        let backoff = u64::try_from(self.spec.reload_backoff.as_nanos()).unwrap_or(u64::MAX);
+        let waited = self.shared.now.get() >= failed_at.saturating_add(backoff);
+        if self.spec.failure_policy != FailurePolicy::FailReload || !waited {
+            return Ok(vm);
+        }
+        let vm = Vm::start(&self.shared, &self.spec, &self.logs, VmName::Worker(self.number))?;
+        self.vm.replace(vm.clone());
+        Ok(vm)
+    }
+}
