@@ -29,7 +29,7 @@ run: wasm build ## Start everything here, until Ctrl-C; ARGS="--help" shows what
 test: wasm ## Run every test, against real processes; ARGS="launcher" runs those with that in their name
 	@tests/setup.sh --test >/dev/null
 	cargo build --workspace --all-targets
-	cargo test --workspace $(ARGS)
+	cargo test --workspace --no-fail-fast $(ARGS)
 
 lint: setup ## Formatting, clippy with warnings denied, and the house rules
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
