@@ -46,11 +46,15 @@ fn key_of(gateway: &Gateway, token: &str) -> (String, String) {
     (text("key"), text("id"))
 }
 
-fn assert_refused(reply: &Reply, what: &str) {
+/// The challenge is the one for the kind of credential that was wrong.
+fn assert_refused(reply: &Reply, scheme: &str, what: &str) {
     assert_eq!(reply.status, 401, "{what}: {}", reply.text());
     assert_eq!(reply.header("content-type"), Some("application/problem+json"), "{what}");
     let challenge = reply.header("www-authenticate").unwrap_or_default();
-    assert!(challenge.starts_with("Bearer "), "{what}: challenge {challenge:?}");
+    assert!(
+        challenge.starts_with(&format!("{scheme} realm=\"tollgate\"")),
+        "{what}: challenge {challenge:?}"
+    );
     assert_eq!(reply.json().unwrap()["status"], 401, "{what}");
 }
 
@@ -105,18 +109,22 @@ fn wrong_credentials_are_refused_with_a_challenge() {
     let forged = format!("{head}.{flipped}");
     let get = || gateway.edge().get("/v1/account");
     let rows = [
-        ("nothing", get()),
-        ("a forged signature", get().bearer(&forged)),
-        ("no token at all", get().bearer("not-a-token")),
-        ("an empty token", get().header("authorization", "Bearer ")),
-        ("another scheme", get().header("authorization", "Basic YTpi")),
-        ("an unknown key", get().header("x-api-key", "tg_unknown")),
-        ("an empty key", get().header("x-api-key", "")),
-        ("bytes that are no UTF-8", get().header("authorization", b"Bearer \xff\xfe\x80.\xc3.\x28")),
-        ("a key that is no UTF-8", get().header("x-api-key", b"tg_\xff\xfe")),
+        ("Bearer", "nothing", get()),
+        ("Bearer", "a forged signature", get().bearer(&forged)),
+        ("Bearer", "no token at all", get().bearer("not-a-token")),
+        ("Bearer", "an empty token", get().header("authorization", "Bearer ")),
+        ("Bearer", "another scheme", get().header("authorization", "Basic YTpi")),
+        ("ApiKey", "an unknown key", get().header("x-api-key", "tg_unknown")),
+        ("Bearer", "an empty key", get().header("x-api-key", "")),
+        (
+            "Bearer",
+            "bytes that are no UTF-8",
+            get().header("authorization", b"Bearer \xff\xfe\x80.\xc3.\x28"),
+        ),
+        ("ApiKey", "a key that is no UTF-8", get().header("x-api-key", b"tg_\xff\xfe")),
     ];
-    for (what, request) in rows {
-        assert_refused(&request.send().unwrap(), what);
+    for (scheme, what, request) in rows {
+        assert_refused(&request.send().unwrap(), scheme, what);
     }
     let bad_token = get().bearer(&forged).send().unwrap();
     assert!(bad_token.header("www-authenticate").unwrap().contains("error=\"invalid_token\""));

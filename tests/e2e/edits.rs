@@ -53,6 +53,41 @@ fn no_request_of_a_steady_load_fails_during_100_edits() {
 }
 
 #[test]
+fn no_request_fails_while_policies_change() {
+    // SHA-256 of `first`, which the load calls with; other keys come and go around it, and so do limits.
+    const FIRST: &str = "a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e";
+    let edited = |n: usize| {
+        let others =
+            (0..n % 5).map(|key| format!(", {{ sha256: {:064x}, consumer: other-{key} }}", n * 10 + key));
+        let keys = format!("{{ sha256: {FIRST}, consumer: ada }}{}", others.collect::<String>());
+        let marker = format!("{{ match: {{ path: {{ exact: /edit-{n} }} }}, to: b }}");
+        Edge {
+            routes: vec![
+                marker,
+                "{ match: { path: { prefix: /steady } }, to: a, policies: { auth: keys, rate_limit: high } }"
+                    .to_owned(),
+            ],
+            auth: vec![format!("keys: {{ any_of: [{{ api_key: {{ keys: [{keys}] }} }}] }}")],
+            rate_limit: vec![format!("high: {{ key: [consumer], limit: {}/s }}", 1_000_000 + n)],
+            ..Edge::default()
+        }
+    };
+    let gateway = Gateway::edge_only("policies", |ports| edited(0).text(ports)).unwrap();
+    let ports = *gateway.ports();
+    let load =
+        Load::on(ports.edge).get("/steady", &[("x-api-key", "first")]).connections(8).rate(300.0).start();
+    load.wait_for(50).unwrap();
+    for n in 1..=20 {
+        gateway.edit(|_| edited(n).text(&ports)).unwrap();
+        gateway.wait_for_status(&format!("/edit-{n}"), 200).unwrap();
+    }
+    load.wait_for(100).unwrap();
+    let report = load.stop().unwrap();
+    eprintln!("{report}");
+    assert_eq!(report.failures(), 0, "{report}");
+}
+
+#[test]
 fn xds_server_killed_and_restarted_under_load_fails_no_request() {
     let yaml = Edge::with_routes([&yaml::prefix("/steady", "a")]);
     let gateway = Gateway::edge_only("crash", |ports| yaml.text(ports)).unwrap();

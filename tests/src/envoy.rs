@@ -29,7 +29,11 @@ pub fn validate(toolbox: &Toolbox, bootstrap: &Path) -> Result<Output> {
 pub fn version(toolbox: &Toolbox) -> Result<String> {
     let output = Command::new(&toolbox.envoy).arg("--version").output().context("running Envoy")?;
     let said = String::from_utf8_lossy(&output.stdout);
-    let version = said.split('/').nth(1).with_context(|| format!("Envoy gave its version as {said}"))?;
+    let version = said
+        .rsplit("version:")
+        .next()
+        .and_then(|build| build.split('/').nth(1))
+        .with_context(|| format!("Envoy gave its version as {said}"))?;
     Ok(version.to_owned())
 }
 

@@ -161,7 +161,7 @@ impl Gateway {
         self.with_xds(|xds_server| {
             xds_server.wait_until(&format!("the log entry “{message}”"), EFFECT_DEADLINE, || {
                 let mut entries = xds_server.log().entries_from(mark).into_iter();
-                entries.find(|entry| entry.message() == message).context("not logged yet")
+                entries.find(|entry| entry.says(message)).context("not logged yet")
             })
         })
     }

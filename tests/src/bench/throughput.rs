@@ -54,12 +54,13 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     const TOKEN: &[(&str, &str)] = &[("authorization", AUTHORIZATION)];
     let upstream = Upstream::start_silent("bench")?;
     let (bare, bare_port) = start_bare(toolbox, &upstream)?;
-    let [auth, limit, both] = [ports::free()?, ports::free()?, ports::free()?];
-    let yaml = yaml(&upstream, auth, limit, both);
+    let [plain, auth, limit, both] = [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
+    let yaml = yaml(&upstream, [plain, auth, limit, both]);
     let gateway = Gateway::single_worker("bench-throughput", |_| yaml)?;
     let filtered = gateway.pid(Proxy::Edge).context("the edge is not running")?;
     let mut variants = [
         Variant::new("bare Envoy", bare_port, bare.pid(), &[]),
+        Variant::new("a gateway without policies", plain, filtered, &[]),
         Variant::new("with auth (a token seen before)", auth, filtered, TOKEN),
         Variant::new("with rate limit", limit, filtered, &[]),
         Variant::new("with both", both, filtered, TOKEN),
@@ -85,7 +86,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     Ok(table(args, generator, variants))
 }
 
-fn table(args: &Args, generator: Generator, variants: [Variant; 4]) -> String {
+fn table(args: &Args, generator: Generator, variants: [Variant; 5]) -> String {
     let mut text = format!(
         "Requests through one Envoy worker to a loopback upstream, from {} on {} connections; medians of {} interleaved \
          rounds of {} s:\n\n| | requests/s | ratio to bare | Envoy CPU a request |\n|---|---:|---:|---:|\n",
@@ -135,8 +136,8 @@ fn bare_bootstrap(port: u16, admin: u16, upstream: u16) -> String {
     )
 }
 
-/// Three listeners of one Envoy that differ in their policies only. The limit is one that is never reached.
-fn yaml(upstream: &Upstream, auth: u16, limit: u16, both: u16) -> String {
+/// Four listeners of one Envoy that differ in their policies only. The limit is one that is never reached.
+fn yaml(upstream: &Upstream, [plain, auth, limit, both]: [u16; 4]) -> String {
     let listener = |name: &str, port: u16, policies: &str| {
         format!(
             "  {name}:\n    address: 127.0.0.1:{port}\n    virtual_hosts:\n      - name: bench\n        hosts: [\"*\"]\n        \
@@ -144,10 +145,11 @@ fn yaml(upstream: &Upstream, auth: u16, limit: u16, both: u16) -> String {
         )
     };
     format!(
-        "version: v1\nproxies: {{ edge: {{ listeners: [auth, limit, both] }} }}\nlisteners:\n{}{}{}clusters:\n  \
+        "version: v1\nproxies: {{ edge: {{ listeners: [plain, auth, limit, both] }} }}\nlisteners:\n{}{}{}{}clusters:\n  \
          bench: {{ endpoints: [\"{}\"] }}\npolicies:\n  auth:\n    tokens: {{ any_of: [{{ jwt: {{ issuer: \
          https://bench.test, audiences: [api], algorithms: [HS256], jwks: {{ inline: {{ keys: [{{ kty: oct, kid: bench, \
          alg: HS256, k: {KEY} }}] }} }} }} }}] }}\n  rate_limit:\n    high: {{ key: [consumer], limit: 10000000/s, burst: 10000000 }}\n",
+        listener("plain", plain, ""),
         listener("auth", auth, "auth: tokens"),
         listener("limit", limit, "rate_limit: high"),
         listener("both", both, "auth: tokens, rate_limit: high"),

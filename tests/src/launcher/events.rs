@@ -2,29 +2,30 @@
 
 use crate::process::Entry;
 
-/// One line for a push, a refused edit, or an error; `None` for all else.
+/// One line for a push, a refused edit, a warning or an error; `None` for all else.
 pub(super) fn describe(line: &str) -> Option<String> {
     let entry = Entry::parse(line)?;
     let field = |name: &str| entry.field(name);
-    match entry.message() {
-        "configuration pushed" => {
-            let version = field("version").unwrap_or_default();
-            let group = field("group").unwrap_or_else(|| "all".to_owned());
-            Some(format!("pushed   {version} to {group}{}", extras(&entry)))
-        }
-        "configuration rejected" => {
-            let place: Vec<String> = ["file", "line", "column"].into_iter().filter_map(field).collect();
-            let reason = field("error").or_else(|| field("reason")).unwrap_or_default();
-            Some(format!("rejected {}: {reason}", place.join(":")))
-        }
-        message if entry.level() == "ERROR" => Some(format!("xds-server: {message}{}", extras(&entry))),
-        _ => None,
+    // What follows on further lines repeats the fields.
+    let message = entry.message().lines().next().unwrap_or_default();
+    if entry.says("configuration pushed") {
+        let version = field("version").unwrap_or_default();
+        let group = field("group").unwrap_or_else(|| "all".to_owned());
+        return Some(format!("pushed   {version} to {group}{}", extras(&entry)));
     }
+    if entry.says("configuration rejected") {
+        let place: Vec<String> = ["file", "line", "column"].into_iter().filter_map(field).collect();
+        let parts =
+            [Some(place.join(":")).filter(|place| !place.is_empty()), field("problem"), field("help")];
+        return Some(format!("rejected {}", parts.into_iter().flatten().collect::<Vec<_>>().join(": ")));
+    }
+    let is_trouble = ["ERROR", "WARN"].contains(&entry.level());
+    is_trouble.then(|| format!("xds-server: {message}{}", extras(&entry)))
 }
 
 /// The fields that say how it went, as `name=value`.
 fn extras(entry: &Entry) -> String {
-    let names = ["proxies", "elapsed_ms", "took_ms", "error", "reason"];
+    let names = ["proxies", "took_ms", "node", "url", "error", "reason", "pending"];
     names.iter().filter_map(|name| Some(format!("  {name}={}", entry.field(name)?))).collect()
 }
 
@@ -39,15 +40,27 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_edit_says_where() {
-        let line = r#"{"level":"WARN","message":"configuration rejected","file":"g.yaml","line":7,"column":3,"error":"unknown field"}"#;
-        assert_eq!(describe(line).as_deref(), Some("rejected g.yaml:7:3: unknown field"));
+    fn a_refused_edit_says_where_and_what_would_be_right() {
+        let line = r#"{"level":"ERROR","message":"configuration rejected; the last one serves\nerror: more",
+            "file":"g.yaml","line":7,"column":3,"problem":"unknown field","help":"did you mean `to`?"}"#;
+        let line = line.replace('\n', " ");
+        assert_eq!(
+            describe(&line).as_deref(),
+            Some("rejected g.yaml:7:3: unknown field: did you mean `to`?")
+        );
     }
 
     #[test]
-    fn errors_are_shown_and_chatter_is_not() {
-        let error = r#"{"level":"ERROR","message":"cannot watch","error":"gone"}"#;
-        assert_eq!(describe(error).as_deref(), Some("xds-server: cannot watch  error=gone"));
+    fn an_unreadable_file_is_reported_without_a_place() {
+        let line =
+            r#"{"level":"ERROR","message":"configuration rejected; …","problem":"g.yaml: no such file"}"#;
+        assert_eq!(describe(line).as_deref(), Some("rejected g.yaml: no such file"));
+    }
+
+    #[test]
+    fn trouble_is_shown_and_chatter_is_not() {
+        let trouble = r#"{"level":"WARN","message":"cannot watch\nmore","error":"gone"}"#;
+        assert_eq!(describe(trouble).as_deref(), Some("xds-server: cannot watch  error=gone"));
         assert_eq!(describe(r#"{"level":"INFO","message":"listening"}"#), None);
         assert_eq!(describe("no json"), None);
     }

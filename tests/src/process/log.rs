@@ -47,9 +47,9 @@ impl Log {
         self.text_from(mark).lines().filter_map(Entry::parse).collect()
     }
 
-    /// Reads lines as they come, from the beginning on.
+    /// Reads lines as they come, from now on.
     pub fn follow(&self) -> Follower {
-        Follower { path: self.path.clone(), position: 0 }
+        Follower { path: self.path.clone(), position: self.end() }
     }
 
     fn text_from(&self, position: u64) -> String {
@@ -70,6 +70,12 @@ impl Entry {
     /// The message; empty where there is none.
     pub fn message(&self) -> &str {
         self.0["message"].as_str().unwrap_or_default()
+    }
+
+    /// Whether the message is this, alone or before a `;` and details.
+    pub fn says(&self, what: &str) -> bool {
+        let rest = self.message().strip_prefix(what);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(';'))
     }
 
     /// The level in upper case; empty where there is none.
@@ -150,5 +156,6 @@ mod tests {
         assert_eq!((entries[0].message(), entries[0].level()), ("new", "WARN"));
         assert_eq!(entries[0].field("line").as_deref(), Some("7"));
         assert_eq!(entries[0].field("column"), None);
+        assert!(entries[0].says("new") && !entries[0].says("ne"));
     }
 }
