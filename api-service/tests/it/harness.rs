@@ -68,6 +68,8 @@ impl Api {
         let run = tokio::spawn(application.run_until_stopped(async {
             let _ = stopped.await;
         }));
+        // A workspace build gives the client TLS, and with it the need to say whose.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(DEADLINE).build().unwrap();
         Self { public, internal, events, now, client, stop: Some(stop), run }
     }
