@@ -16,6 +16,7 @@ mod edits;
 mod launcher;
 mod limits;
 mod matches;
+mod parity;
 mod routes;
 mod servers;
 mod sources;

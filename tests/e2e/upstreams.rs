@@ -25,6 +25,15 @@ pub fn header_seen(reply: &Reply, name: &str) -> Vec<String> {
     values.map(str::to_owned).collect()
 }
 
+/// All header fields that reached the upstream that gave this answer, byte for byte.
+pub fn headers_seen(reply: &Reply) -> Vec<(String, Vec<u8>)> {
+    let seen = reply.json().unwrap();
+    let headers = seen["headers"].as_array().expect("an answer of an upstream");
+    // Written as Latin-1, one character a byte.
+    let bytes = |value: &Value| value.as_str().unwrap_or_default().chars().map(|c| c as u8).collect();
+    headers.iter().map(|pair| (pair[0].as_str().unwrap_or_default().to_owned(), bytes(&pair[1]))).collect()
+}
+
 /// One field of what reached the upstream that gave this answer.
 pub fn seen(reply: &Reply, field: &str) -> Value {
     reply.json().unwrap()[field].clone()

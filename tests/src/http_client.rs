@@ -1,16 +1,19 @@
 //! A small blocking HTTP/1.1 client that sends exactly what it is told: no redirects, no retries, no
 //! normalised paths, any header bytes; one connection a request.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header, header::InvalidHeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, time};
+use tokio::{net::TcpSocket, time};
 
 use crate::{ports::loopback, runtime::runtime};
 
@@ -41,6 +44,7 @@ impl Client {
     /// Begins a request; the path goes out as it stands here.
     pub fn request(&self, method: Method, path: &str) -> Request {
         Request {
+            from: Ipv4Addr::LOCALHOST,
             address: self.address,
             method,
             path: path.to_owned(),
@@ -55,21 +59,29 @@ impl Client {
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
+    from: Ipv4Addr,
     address: SocketAddr,
     method: Method,
     path: String,
     headers: HeaderMap,
     body: Bytes,
-    refused: Option<InvalidHeaderValue>,
+    refused: Option<http::Error>,
 }
 
 impl Request {
     /// Adds a header of any bytes but control characters; those fail the send.
-    pub fn header(mut self, name: &'static str, value: impl AsRef<[u8]>) -> Self {
-        match HeaderValue::from_bytes(value.as_ref()) {
-            Ok(value) => drop(self.headers.append(HeaderName::from_static(name), value)),
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        let field = HeaderName::from_bytes(name.as_bytes()).map_err(http::Error::from);
+        match field.and_then(|name| Ok((name, HeaderValue::from_bytes(value.as_ref())?))) {
+            Ok((name, value)) => drop(self.headers.append(name, value)),
             Err(refused) => self.refused = Some(refused),
         }
+        self
+    }
+
+    /// Sends it from this address of 127.0.0.0/8.
+    pub fn from(mut self, address: Ipv4Addr) -> Self {
+        self.from = address;
         self
     }
 
@@ -95,7 +107,9 @@ impl Request {
         if let Some(refused) = self.refused {
             return Err(refused.into());
         }
-        let stream = TcpStream::connect(self.address).await.context("connecting")?;
+        let socket = TcpSocket::new_v4()?;
+        socket.bind((self.from, 0).into()).with_context(|| format!("binding to {}", self.from))?;
+        let stream = socket.connect(self.address).await.context("connecting")?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let mut request = http::Request::new(Full::new(self.body));

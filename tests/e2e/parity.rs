@@ -1,0 +1,109 @@
+//! The table of filter cases (`wasm-filters/cases`) through real Envoy. The test host runs the same table on wasmtime:
+//! what holds in both is what a filter's unit test may rely on.
+
+use std::{
+    sync::Mutex,
+    thread,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::{Context, Result, bail};
+use tollgate_filter_cases::{Answer, Case, Observed, Step, cases};
+use tollgate_tests::{http_client::Client, ports, upstream};
+
+use crate::upstreams;
+
+mod envoy;
+mod introspection;
+
+use envoy::CaseEnvoy;
+use introspection::Introspection;
+
+/// Cases that wait longer than this are the test host's alone, whose time is virtual.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+
+/// What runs in virtual time only, by name, so that no case goes missing unseen.
+const VIRTUAL_TIME_ONLY: usize = 3;
+
+#[test]
+fn every_case_holds_in_envoy_as_it_does_in_wasmtime() {
+    let all = cases(SystemTime::now()).unwrap();
+    let (long, cases): (Vec<Case>, Vec<Case>) =
+        all.into_iter().partition(|case| case.total_wait() > LONGEST_WAIT);
+    let names: Vec<&str> = long.iter().map(|case| case.name.as_str()).collect();
+    assert_eq!(long.len(), VIRTUAL_TIME_ONLY, "these wait too long for a real clock: {names:#?}");
+
+    let (dead, alive): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(asks_the_dead);
+    assert!(!dead.is_empty() && alive.len() > 100);
+    let service = Introspection::start().unwrap();
+    let mut failures = run_all(&dead, ports::free().unwrap(), &service);
+    failures.extend(run_all(&alive, service.port(), &service));
+    assert!(failures.is_empty(), "{} cases fail in Envoy:\n{}", failures.len(), failures.join("\n"));
+}
+
+fn asks_the_dead(case: &Case) -> bool {
+    let mut answers = case.steps.iter().filter_map(|step| step.introspection.as_ref());
+    answers.any(|introspected| introspected.answer == Answer::Dead)
+}
+
+/// All cases through one Envoy, each by its own listener; those that wait do it side by side.
+fn run_all(cases: &[Case], introspection: u16, service: &Introspection) -> Vec<String> {
+    let envoy = CaseEnvoy::start(cases, introspection).unwrap();
+    let failures = Mutex::new(Vec::new());
+    let note = &|case: &Case, port: u16| {
+        if let Err(why) = run(case, port, service) {
+            failures.lock().unwrap().push(format!("{}: {why:#}", case.name));
+        }
+    };
+    thread::scope(|scope| {
+        let (waiting, quick): (Vec<_>, Vec<_>) =
+            envoy.listeners(cases).partition(|(case, _)| !case.total_wait().is_zero());
+        for (case, port) in waiting {
+            scope.spawn(move || note(case, port));
+        }
+        for (case, port) in quick {
+            note(case, port);
+        }
+    });
+    let mut failures = failures.into_inner().unwrap();
+    if !failures.is_empty() {
+        failures.push(envoy.report());
+    }
+    failures
+}
+
+fn run(case: &Case, port: u16, service: &Introspection) -> Result<()> {
+    for (number, step) in (1..).zip(&case.steps) {
+        // The case is about time that passes.
+        thread::sleep(step.wait);
+        let observed = send(step, port, service).with_context(|| format!("step {number}"))?;
+        if let Err(why) = step.expect.check(&observed) {
+            bail!("step {number}: {why}");
+        }
+    }
+    Ok(())
+}
+
+fn send(step: &Step, port: u16, service: &Introspection) -> Result<Observed> {
+    // One question at a time; a step that must not ask would be caught by whoever is expected next.
+    let turn = step.introspection.as_ref().map(|introspected| service.expect(introspected));
+    let mut request = Client::new(port).get(&step.path).from(step.client);
+    for (name, value) in &step.headers {
+        request = request.header(name, value.trim_ascii());
+    }
+    let reply = request.send()?;
+    if let Some(turn) = turn {
+        turn.was_asked()?;
+    }
+    let passed = reply.headers.contains_key(upstream::NAME_HEADER);
+    Ok(Observed {
+        upstream: passed.then(|| upstreams::headers_seen(&reply)),
+        status: reply.status,
+        headers: reply
+            .headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+            .collect(),
+        body: reply.body.to_vec(),
+    })
+}
