@@ -71,6 +71,7 @@ impl Stack {
         command.args(["--grpc-address", &loopback(self.ports.xds_grpc).to_string()]);
         command.args(["--http-address", &loopback(self.ports.xds_http).to_string()]);
         command.arg("--wasm-dir").arg(&self.toolbox.wasm);
+        command.arg("--state-dir").arg(self.folder.join("xds-server"));
         self.start("xds-server", command, log, || http_ready(self.ports.xds_http))
     }
 

@@ -14,6 +14,7 @@ use crate::http::{self, Sources};
 use crate::rollout::{Context, Rollout};
 use crate::settings::Serve;
 use crate::source::file::FileSource;
+use crate::source::key_store::KeyStore;
 use crate::source::key_url::KeyFetcher;
 use crate::source::watch::{Settle, Watch};
 use crate::telemetry::Metrics;
@@ -50,7 +51,8 @@ impl Server {
         let http = bind("http", settings.http_address).await?;
 
         let metrics = Arc::new(Metrics::new().context("can't make metrics")?);
-        let fetcher = KeyFetcher::new().context("can't make an HTTP client")?;
+        let fetcher =
+            KeyFetcher::new(KeyStore::new(&settings.state_dir)).context("can't make an HTTP client")?;
         let settle = Settle {
             quiet: settings.quiet_period,
             max: settings.max_quiet_period,
@@ -107,23 +109,29 @@ impl Server {
             // The sender lives until the end of this function.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
-        let follow = tokio::spawn(follow.run());
-        let pages = tokio::spawn(
+        let mut follow = tokio::spawn(follow.run());
+        let mut pages = tokio::spawn(
             axum::serve(http, http::router(sources))
                 .with_graceful_shutdown(wait(stopped.clone()))
                 .into_future(),
         );
-        let served = discovery.serve_with_listener(grpc, wait(stopped));
-        let on_shutdown = async {
-            shutdown.await;
-            tracing::info!("stopping: ending all streams");
-            stop.send_replace(true);
-        };
-        let (served, ()) = tokio::join!(served, on_shutdown);
+        let mut served = std::pin::pin!(discovery.serve_with_listener(grpc, wait(stopped)));
+        // None of them ends by itself: one that did would leave a server that looks well and is not.
+        tokio::select! {
+            () = shutdown => {}
+            ended = &mut served => {
+                ended.context("the gRPC server failed")?;
+                anyhow::bail!("the gRPC server ended");
+            }
+            ended = &mut pages => anyhow::bail!("the HTTP server ended: {ended:?}"),
+            ended = &mut follow => anyhow::bail!("nobody follows the configuration any more: {ended:?}"),
+        }
+        tracing::info!("stopping: ending all streams");
+        stop.send_replace(true);
         follow.abort();
+        served.await.context("the gRPC server failed")?;
         // A page that is still read must not hold up the end.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), pages).await;
-        served.context("the gRPC server failed")?;
         tracing::info!("stopped");
         Ok(())
     }

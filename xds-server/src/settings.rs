@@ -19,7 +19,7 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   xds-server serve --config envoy-configs/gateway.yaml --wasm-dir target/wasm
-  xds-server validate envoy-configs/
+  xds-server validate envoy-configs/gateway.yaml
   envoy -c envoy-configs/edge.yaml        # a stock Envoy that asks this server
 
 Exit codes:
@@ -52,7 +52,7 @@ pub struct Serve {
     #[arg(long, env = "TOLLGATE_CONFIG", default_value = "envoy-configs/gateway.yaml")]
     pub config: PathBuf,
 
-    /// Where Envoys connect: ADS and per-type xDS over gRPC. Port 0 takes a free one; the log says which.
+    /// Where Envoys connect: xDS over gRPC, aggregated (ADS). Port 0 takes a free one; the log says which.
     #[arg(long, env = "TOLLGATE_GRPC_ADDRESS", default_value = "127.0.0.1:18000")]
     pub grpc_address: SocketAddr,
 
@@ -79,6 +79,10 @@ pub struct Serve {
     /// How long a proxy may take to accept a step of a change before the others go on without it.
     #[arg(long, env = "TOLLGATE_ROLLOUT_DEADLINE", default_value = "10s", value_parser = duration)]
     pub rollout_deadline: Duration,
+
+    /// Folder for what a restart must still know: the issuers' keys that were fetched last.
+    #[arg(long, env = "TOLLGATE_STATE_DIR", default_value = ".run/xds-server")]
+    pub state_dir: PathBuf,
 
     /// What to log, as in RUST_LOG: `info`, `xds_server=debug`, …
     #[arg(long, env = "TOLLGATE_LOG", default_value = "info")]

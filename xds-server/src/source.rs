@@ -3,6 +3,7 @@
 
 pub mod file;
 pub mod key_file;
+pub mod key_store;
 pub mod key_url;
 mod links;
 pub mod watch;

@@ -86,7 +86,7 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
     for (name, listener) in listeners(group, target.serving) {
         let filters = filter::filters(name, listener, target);
         resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));
-        resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener, &filters)));
+        resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener)));
         resources.extend(filters.iter().map(|filter| Resource::new(&*filter.name, &filter.config)));
     }
     resources

@@ -29,7 +29,11 @@ pub(crate) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
 /// A configuration with one policy, `p`.
 fn config(any_of: impl IntoIterator<Item = AuthProvider>) -> AuthConfig {
     let policy = AuthPolicy { realm: "tollgate".to_owned(), any_of: any_of.into_iter().collect() };
-    AuthConfig { trust_identity_headers: false, policies: [("p".to_owned(), policy)].into() }
+    AuthConfig {
+        trust_identity_headers: false,
+        claim_headers: Vec::new(),
+        policies: [("p".to_owned(), policy)].into(),
+    }
 }
 
 /// Tokens of the cases' issuer, with `keys`.

@@ -27,6 +27,9 @@ pub struct AuthConfig {
     /// Identity headers sent by the client are removed unless this is true. True only on listeners whose
     /// clients are our own proxies (a sidecar's inbound listener).
     pub trust_identity_headers: bool,
+    /// Headers that any policy of the gateway copies claims to, also policies that this listener doesn't use:
+    /// an upstream behind two listeners can't tell which of them a header came through.
+    pub claim_headers: Vec<String>,
     /// Policies by name, as routes refer to them.
     pub policies: BTreeMap<String, AuthPolicy>,
 }

@@ -106,6 +106,7 @@ impl Authenticator {
     pub fn new(config: &AuthConfig, seed: u64) -> Result<Self, ConfigError> {
         let mut identity_headers =
             [CONSUMER_HEADER, CREDENTIAL_TYPE_HEADER, CREDENTIAL_ID_HEADER].map(str::to_owned).to_vec();
+        identity_headers.extend(config.claim_headers.iter().cloned());
         let mut policies = BTreeMap::new();
         for (number, (name, policy)) in (0..).zip(&config.policies) {
             policies.insert(name.clone(), Policy::new(policy, number, seed, &format!("policies.{name}"))?);

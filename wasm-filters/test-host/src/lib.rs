@@ -14,7 +14,7 @@
 //! let host = Host::new().cluster("keys");
 //! let plugin = host
 //!     .plugin("target/wasm/auth.wasm")
-//!     .configuration(r#"{"trust_identity_headers": false, "policies": {}}"#)
+//!     .configuration(r#"{"trust_identity_headers": false, "claim_headers": [], "policies": {}}"#)
 //!     .workers(2)
 //!     .start()?;
 //!

@@ -1,7 +1,8 @@
 //! One group of proxies on its way: publishes a step, waits for its ACKs, publishes the next.
 //!
 //! What can happen while it waits: every proxy has the step; one refused it (the group stays where nothing is
-//! broken, until the YAML changes); the deadline passes; the YAML or an issuer's keys change.
+//! broken, until the YAML changes); the deadline passes (whoever is behind is waited for no more, until it has caught
+//! up); the YAML or an issuer's keys change.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,11 +14,16 @@ use super::plan::{Plan, Stage};
 use super::{Context, Desired, GroupStatus, Statuses, lock, unix_seconds};
 use crate::gateway::Gateway;
 use crate::snapshot::{Snapshot, SnapshotBuilder, TypeUrl};
+use crate::source::key_url::{self, KeyUrls};
 use crate::translate::{KeySets, Target, translate};
 
-/// A cluster is ready a little after its endpoints were accepted: Envoy's main thread accepts, its workers
-/// learn of it next.
+/// A cluster is ready a little after it was accepted: Envoy's main thread accepts, once the cluster is warm, and its
+/// workers learn of it next.
 const WORKERS: Duration = Duration::from_millis(20);
+
+/// Time for issuers to give their keys before a step goes on without them. At the start, Envoys that come back hold
+/// keys that work: better nothing new than a configuration without keys.
+const KEYS: Duration = Duration::from_secs(5);
 
 /// Types whose resources refer to others.
 const REFERRING: [TypeUrl; 2] = [TypeUrl::LISTENER, TypeUrl::ROUTE];
@@ -30,20 +36,23 @@ struct Group {
     changed_at: Instant,
     /// Something was published, and nothing said yet of its arrival.
     untold: bool,
-    /// Time that clusters new to this stage may take until they serve.
-    warm_up: Duration,
+    /// Since when somebody is waited for. Edits that follow each other don't begin anew.
+    waiting_since: Option<Instant>,
+    /// Streams that took too long, and are waited for no more until they have caught up.
+    given_up: BTreeSet<u64>,
     context: Context,
     statuses: Statuses,
 }
 
 /// Where the group's proxies are with the step that is out.
+#[derive(Default)]
 struct Standing {
-    /// Any is connected.
-    anyone: bool,
-    /// All have accepted it.
-    arrived: bool,
-    /// Some refused part of it.
-    refused: bool,
+    /// Streams that have accepted it.
+    arrived: usize,
+    /// Streams that have not, and did not refuse it either.
+    behind: BTreeSet<u64>,
+    /// Streams that refused part of it.
+    refused: usize,
 }
 
 /// Runs for as long as `desired` has a sender.
@@ -60,11 +69,14 @@ pub(super) async fn run(
         published: Arc::default(),
         changed_at: first.read_at,
         untold: false,
-        warm_up: Duration::ZERO,
+        waiting_since: None,
+        given_up: BTreeSet::new(),
         plan: Plan::new(first),
         context,
         statuses,
     };
+    // Whoever fetches tells of keys that don't come.
+    drop(tokio::time::timeout(KEYS, keys.wait_for(|keys| group.has_keys(keys))).await);
     loop {
         let key_urls = keys.borrow_and_update().clone();
         group.publish(&key_urls);
@@ -84,17 +96,14 @@ pub(super) async fn run(
                 }
                 group.changed_at = Instant::now();
             }
-            () = group.step() => {
-                group.plan.advance();
-                group.warm_up = Duration::ZERO;
-            }
+            () = group.step(&key_urls) => group.plan.advance(),
         }
     }
 }
 
 impl Group {
     /// Publishes the plan's step, if it differs from what is out.
-    fn publish(&mut self, key_urls: &super::KeyUrls) {
+    fn publish(&mut self, key_urls: &KeyUrls) {
         let target = self.plan.target();
         let present: Vec<&Gateway> =
             self.plan.present().into_iter().map(|desired| &desired.gateway).collect();
@@ -113,7 +122,6 @@ impl Group {
             builder.insert(&TypeUrl::new(&resource.type_url), &resource.name, &resource.body);
         }
         let snapshot = Arc::new(builder.build());
-        self.warm_up = self.warm_up.max(self.warm_up_of(&snapshot));
         if snapshot.version() != self.published.version() || self.context.cache.get(&self.name).is_none() {
             let stage = self.plan.stage().as_str();
             tracing::debug!(group = self.name, stage, snapshot = %snapshot.version(), "snapshot published");
@@ -124,86 +132,91 @@ impl Group {
         self.update_status();
     }
 
-    /// A cluster with active health checks serves once its endpoints have answered the first of them.
-    fn warm_up_of(&self, next: &Snapshot) -> Duration {
-        let known: BTreeSet<&str> =
-            self.published.set(&TypeUrl::CLUSTER).iter().map(|cluster| &**cluster.name()).collect();
-        let new = next.set(&TypeUrl::CLUSTER).iter().filter(|cluster| !known.contains(&**cluster.name()));
-        let desired = self.plan.target();
-        new.map(|cluster| {
-            let check = desired
-                .gateway
-                .clusters
-                .get(&**cluster.name())
-                .and_then(|cluster| cluster.health_check.as_ref());
-            WORKERS + check.map_or(Duration::ZERO, |check| check.timeout.get().min(Duration::from_secs(1)))
-        })
-        .max()
-        .unwrap_or(Duration::ZERO)
-    }
-
     /// Ends once the next stage may begin. The last stage never ends: it tells when it has arrived.
-    async fn step(&mut self) {
+    async fn step(&mut self, keys: &KeyUrls) {
         let mut revision = self.context.registry.watch();
         let settled = self.plan.stage() == Stage::Settled;
-        let mut deadline = Instant::now() + self.context.deadline;
         // Else the time would be that of the proxy's start.
-        let was_awaited = self.standing().anyone;
+        let was_awaited = !self.standing().behind.is_empty();
+        if self.plan.stage() == Stage::Make && !self.has_keys(keys) {
+            // One that comes begins this stage anew.
+            tokio::time::sleep(KEYS).await;
+        }
         loop {
             revision.borrow_and_update();
             self.update_status();
-            let Standing { anyone, arrived, refused } = self.standing();
+            let Standing { arrived, behind, refused } = self.standing();
+            self.given_up.retain(|stream| behind.contains(stream));
+            let awaited = behind.difference(&self.given_up).count();
+            self.waiting_since = match awaited {
+                0 => None,
+                _ => self.waiting_since.or_else(|| Some(Instant::now())),
+            };
             // A proxy that refused serves its old routes: what they refer to must stay, however long.
-            let overdue = !arrived && !refused && Instant::now() >= deadline;
-            if arrived {
-                // Whoever connects later has its own time.
-                deadline = Instant::now() + self.context.deadline;
+            if awaited == 0 && refused == 0 {
+                if !settled {
+                    return tokio::time::sleep(WORKERS).await;
+                }
+                if arrived > 0 && self.untold {
+                    self.untold = false;
+                    self.tell_arrived(arrived, was_awaited);
+                }
             }
-            if overdue && (!settled || self.untold) {
-                self.warn_overdue();
+            let deadline = self.waiting_since.map(|since| since + self.context.deadline);
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.warn_overdue(&behind);
+                self.given_up.extend(behind);
+                continue;
             }
-            match (settled, arrived) {
-                (false, true) => return tokio::time::sleep(self.warm_up).await,
-                (false, false) if overdue => return,
-                (true, true) if anyone && self.untold => self.tell_arrived(was_awaited),
-                _ => {}
-            }
-            self.untold &= !(overdue || arrived && anyone);
-            let is_timed = !arrived && !refused && (!settled || self.untold);
+            let overdue = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 changed = revision.changed() => if changed.is_err() { return std::future::pending().await },
-                () = tokio::time::sleep_until(deadline.into()), if is_timed => {}
+                () = overdue => {}
             }
         }
     }
 
-    /// Whether every proxy has accepted what the next stage needs: all of the snapshot, or, while making, what
-    /// listeners and routes refer to. A proxy that refused old routes must still get new ones.
+    /// Whether the keys of every issuer that the target names were fetched.
+    fn has_keys(&self, keys: &KeyUrls) -> bool {
+        key_url::urls(&self.plan.target().gateway).keys().all(|url| keys.contains_key(url))
+    }
+
+    /// Where the proxies are with what the next stage needs: all of the snapshot, or, while making, what listeners and
+    /// routes refer to. A proxy that refused old routes must still get new ones.
     fn standing(&self) -> Standing {
         let making = self.plan.stage() == Stage::Make;
-        let needed = |type_url: &TypeUrl| !making || !REFERRING.contains(type_url);
         let assignments = self.published.set(&TypeUrl::ENDPOINT).len();
-        let mut standing = Standing { anyone: false, arrived: true, refused: false };
+        let mut standing = Standing::default();
         for connected in self.context.registry.list() {
             if connected.proxy.group != self.name {
                 continue;
             }
-            standing.anyone = true;
-            for (type_url, status) in connected.types.iter().filter(|(type_url, _)| needed(type_url)) {
-                let version = self.published.set(type_url).version();
-                standing.arrived &= !status.is_subscribed() || status.acked.as_ref() == Some(version);
-                standing.refused |= status.is_subscribed() && status.rejected > 0;
-            }
             // A cluster whose endpoints are still to be asked for is not ready.
             let has_clusters = connected.types.get(&TypeUrl::CLUSTER).is_some_and(|status| status.wildcard);
             let asked = connected.types.get(&TypeUrl::ENDPOINT).map_or(0, |status| status.names);
-            standing.arrived &= !has_clusters || asked >= assignments;
+            let (mut behind, mut refused) = (has_clusters && asked < assignments, false);
+            for (type_url, status) in &connected.types {
+                if status.is_subscribed() && !(making && REFERRING.contains(type_url)) {
+                    refused |= status.rejected > 0;
+                    behind |= status.acked.as_ref() != Some(self.published.set(type_url).version());
+                }
+            }
+            match (refused, behind) {
+                (true, _) => standing.refused += 1,
+                (false, true) => drop(standing.behind.insert(connected.proxy.stream)),
+                (false, false) => standing.arrived += 1,
+            }
         }
         standing
     }
 
     fn update_status(&self) {
-        let progress = self.context.registry.progress(&self.name, &self.published);
+        let Standing { arrived, behind, refused } = self.standing();
         let mut statuses = lock(&self.statuses);
         let published_at = match statuses.get(&self.name) {
             Some(known) if known.snapshot == **self.published.version() => known.published_at,
@@ -214,17 +227,16 @@ impl Group {
             snapshot: self.published.version().to_string(),
             resources: self.published.len(),
             stage: self.plan.stage().as_str(),
-            proxies: progress.arrived + progress.pending.len() + progress.refused.len(),
-            arrived: progress.arrived,
-            refused: progress.refused.len(),
+            proxies: arrived + behind.len() + refused,
+            arrived,
+            refused,
             published_at,
         };
         statuses.insert(self.name.clone(), status);
     }
 
     /// `was_awaited`: proxies were there when it was published, so that the time says how fast it was.
-    fn tell_arrived(&self, was_awaited: bool) {
-        let proxies = self.context.registry.progress(&self.name, &self.published).arrived;
+    fn tell_arrived(&self, proxies: usize, was_awaited: bool) {
         let took = self.changed_at.elapsed();
         if was_awaited {
             self.context.metrics.arrived(&self.name, took);
@@ -239,9 +251,13 @@ impl Group {
         );
     }
 
-    fn warn_overdue(&self) {
-        let progress = self.context.registry.progress(&self.name, &self.published);
-        let pending: Vec<&str> = progress.pending.iter().map(|proxy| proxy.id.as_str()).collect();
+    fn warn_overdue(&self, behind: &BTreeSet<u64>) {
+        let connected = self.context.registry.list();
+        let pending: Vec<&str> = connected
+            .iter()
+            .filter(|connected| behind.contains(&connected.proxy.stream))
+            .map(|connected| connected.proxy.id.as_str())
+            .collect();
         let stage = self.plan.stage().as_str();
         tracing::warn!(
             group = self.name,

@@ -26,21 +26,14 @@ pub(super) struct Filter {
     pub config: TypedExtensionConfig,
 }
 
-/// The filters that the listener's routes need, in order. None for a listener without policies.
+/// The filters of every listener, in order: always both, also where no policy applies.
 ///
-/// Once there is any policy, there is the auth filter: rate limits count by what it says, not by what the
-/// client says.
+/// Connections outlive a listener's change while its routes change at once. A listener that got its filters with
+/// its first policy would go on serving the routes of that policy without them, to whoever was connected before.
 pub(super) fn filters(name: &Name, listener: &Listener, target: Target<'_>) -> Vec<Filter> {
     let auth = auth_config(name, listener, target);
     let rate_limit = rate_limit_config(name, target);
-    let mut filters = Vec::new();
-    if !auth.policies.is_empty() || !rate_limit.policies.is_empty() {
-        filters.push(filter(name, "auth", &auth, target));
-    }
-    if !rate_limit.policies.is_empty() {
-        filters.push(filter(name, "rate_limit", &rate_limit, target));
-    }
-    filters
+    vec![filter(name, "auth", &auth, target), filter(name, "rate_limit", &rate_limit, target)]
 }
 
 /// Everything of that kind that routes of this listener use in any gateway that is present.
@@ -64,11 +57,25 @@ fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::
     let policies = used(name, target, |refs| named(&refs.auth), |gateway| &gateway.policies.auth);
     config::AuthConfig {
         trust_identity_headers: listener.trust_identity_headers,
+        claim_headers: claim_headers(target).into_iter().map(str::to_owned).collect(),
         policies: policies
             .into_iter()
             .map(|(name, policy)| (name.to_string(), auth_policy(name, policy, target.keys)))
             .collect(),
     }
+}
+
+/// Headers that some policy copies claims to.
+fn claim_headers(target: Target<'_>) -> BTreeSet<&str> {
+    let policies = target.present.iter().flat_map(|gateway| gateway.policies.auth.values());
+    let providers = policies.flat_map(|policy| &policy.any_of);
+    providers
+        .flat_map(|provider| match provider {
+            AuthProvider::Jwt(jwt) => jwt.claims_to_headers.as_slice(),
+            AuthProvider::ApiKey(_) => &[],
+        })
+        .map(|copy| copy.header.as_str())
+        .collect()
 }
 
 fn auth_policy(name: &Name, policy: &AuthPolicy, keys: &KeySets) -> config::AuthPolicy {
@@ -97,7 +104,7 @@ fn jwt_provider(jwt: &JwtProvider, keys: &KeySets) -> config::JwtProvider {
         audiences: jwt.audiences.clone(),
         algorithms: jwt.algorithms.iter().map(algorithm).collect(),
         jwks: keys.get(&jwt.jwks),
-        clock_skew_seconds: jwt.clock_skew.get().as_secs(),
+        clock_skew_seconds: jwt.clock_skew.as_millis().div_ceil(1_000),
         header: jwt.header.as_str().to_owned(),
         prefix: jwt.prefix.clone().unwrap_or_else(|| "Bearer ".into()),
         required_scopes: jwt.required_scopes.clone(),

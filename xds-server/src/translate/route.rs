@@ -19,12 +19,8 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value};
-use tollgate_filter_config::{
-    CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_TYPE_HEADER, METADATA_NAMESPACE, METADATA_POLICIES,
-    RoutePolicies,
-};
+use tollgate_filter_config::{METADATA_NAMESPACE, METADATA_POLICIES, RoutePolicies};
 
-use super::filter::Filter;
 use super::{inherited, named, proto};
 use crate::gateway::model::{
     Destination, DirectResponse, HeaderChanges, HeaderEdits, Listener, PolicyRefs, Redirect, Retry, Rewrite,
@@ -41,18 +37,10 @@ const TIMEOUT: Duration = Duration::from_millis(15_000);
 const BACKOFF: Duration = Duration::from_millis(25);
 
 /// The route table of a listener.
-pub(super) fn route_configuration(
-    name: &Name,
-    listener: &Listener,
-    filters: &[Filter],
-) -> RouteConfiguration {
-    // Where there is no auth filter to remove them, the router does.
-    let unfiltered = filters.is_empty() && !listener.trust_identity_headers;
-    let identity = [CONSUMER_HEADER, CREDENTIAL_TYPE_HEADER, CREDENTIAL_ID_HEADER];
+pub(super) fn route_configuration(name: &Name, listener: &Listener) -> RouteConfiguration {
     RouteConfiguration {
         name: name.as_str().to_owned(),
         virtual_hosts: listener.virtual_hosts.iter().map(|host| virtual_host(listener, host)).collect(),
-        request_headers_to_remove: identity.iter().filter(|_| unfiltered).map(|&name| name.into()).collect(),
         ignore_port_in_host_matching: true,
         ..RouteConfiguration::default()
     }

@@ -88,13 +88,24 @@ impl Proxy {
             .await;
     }
 
-    /// The next response, which must be `expected`.
-    pub async fn expect(&mut self, expected: &str) -> DeltaDiscoveryResponse {
-        let response = tokio::time::timeout(DEADLINE, self.responses.message())
+    async fn next(&mut self, expected: &str) -> DeltaDiscoveryResponse {
+        tokio::time::timeout(DEADLINE, self.responses.message())
             .await
             .unwrap_or_else(|_| panic!("expected {expected}, and nothing came"))
             .unwrap()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// The next response, whatever it is, accepted.
+    pub async fn accept_any(&mut self) -> DeltaDiscoveryResponse {
+        let response = self.next("anything").await;
+        self.accept(&response).await;
+        response
+    }
+
+    /// The next response, which must be `expected`.
+    pub async fn expect(&mut self, expected: &str) -> DeltaDiscoveryResponse {
+        let response = self.next(expected).await;
         assert_eq!(shown(&response), expected);
         response
     }

@@ -9,7 +9,7 @@ use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use xds_server::serve::Server;
 use xds_server::settings::{Cli, Command};
 
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, shown};
 
 fn gateway(cluster: &str) -> String {
     format!(
@@ -106,6 +106,38 @@ async fn nothing_is_broken_while_a_proxy_refuses_the_new_routes() {
     server.edit(&gateway("blue"));
     proxy.expect_and_accept("RDS +public").await;
     proxy.expect_and_accept("CDS -green").await;
+}
+
+#[tokio::test]
+async fn one_stuck_proxy_and_edit_after_edit_starve_nobody() {
+    let server = Running::start(&gateway("blue"), "1s").await;
+    let mut proxy = server.proxy_with("blue").await;
+    let _silent = server.proxy_with("blue").await;
+    let edits = async {
+        // Faster than the deadline, which must not begin anew with each.
+        for number in 0..40 {
+            server.edit(&gateway(&format!("green-{number}")));
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+    };
+    let routes = async {
+        loop {
+            let response = proxy.accept_any().await;
+            match shown(&response).get(..3) {
+                Some("RDS") => return,
+                Some("CDS") => {
+                    let names: Vec<&str> =
+                        response.resources.iter().map(|added| added.name.as_str()).collect();
+                    proxy.subscribe::<ClusterLoadAssignment>(&names).await;
+                }
+                _ => {}
+            }
+        }
+    };
+    tokio::select! {
+        () = routes => {}
+        () = edits => panic!("no routes arrived while edits went on"),
+    }
 }
 
 #[tokio::test]

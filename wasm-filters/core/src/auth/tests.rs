@@ -106,7 +106,7 @@ fn key_provider(introspection: bool) -> Value {
 }
 
 fn engine(trust: bool, policies: Value) -> Authenticator {
-    let config = json!({ "trust_identity_headers": trust, "policies": policies });
+    let config = json!({ "trust_identity_headers": trust, "claim_headers": [], "policies": policies });
     Authenticator::from_json(config.to_string().as_bytes(), 1).unwrap()
 }
 
@@ -461,7 +461,7 @@ fn mistakes_are_told_with_their_place() {
             "policies.p.any_of[0].api_key.header",
         ),
     ] {
-        let config = json!({ "trust_identity_headers": false, "policies": { "p": policy(any_of) } });
+        let config = json!({ "trust_identity_headers": false, "claim_headers": [], "policies": { "p": policy(any_of) } });
         let error = Authenticator::from_json(config.to_string().as_bytes(), 1).unwrap_err();
         assert!(error.path.starts_with(path), "{error}");
     }

@@ -33,9 +33,11 @@ async fn wait_for(sets: &mut watch::Receiver<KeyUrls>, what: impl FnMut(&KeyUrls
 
 #[tokio::test]
 async fn keys_are_fetched_followed_and_kept_while_the_issuer_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = KeyStore::new(folder.path());
     let answer: Answer = Arc::new(Mutex::new((StatusCode::SERVICE_UNAVAILABLE, String::new())));
     let url = issuer(&answer).await;
-    let mut fetcher = KeyFetcher::new().unwrap();
+    let mut fetcher = KeyFetcher::new(store.clone()).unwrap();
     let mut sets = fetcher.subscribe();
     fetcher.follow(&gateway(&url));
 
@@ -53,10 +55,29 @@ async fn keys_are_fetched_followed_and_kept_while_the_issuer_fails() {
 }
 
 #[tokio::test]
+async fn keys_outlive_a_restart_while_the_issuer_is_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = KeyStore::new(folder.path());
+    let answer: Answer = Arc::new(Mutex::new((StatusCode::OK, r#"{"keys": [1]}"#.into())));
+    let url = issuer(&answer).await;
+    let mut first = KeyFetcher::new(store.clone()).unwrap();
+    first.follow(&gateway(&url));
+    wait_for(&mut first.subscribe(), |sets| sets.contains_key(&url)).await;
+    drop(first);
+
+    *answer.lock().unwrap() = (StatusCode::SERVICE_UNAVAILABLE, String::new());
+    let mut second = KeyFetcher::new(store.clone()).unwrap();
+    second.follow(&gateway(&url));
+    wait_for(&mut second.subscribe(), |sets| sets.contains_key(&url)).await;
+}
+
+#[tokio::test]
 async fn keys_of_an_issuer_no_longer_named_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = KeyStore::new(folder.path());
     let answer: Answer = Arc::new(Mutex::new((StatusCode::OK, r#"{"keys": []}"#.into())));
     let url = issuer(&answer).await;
-    let mut fetcher = KeyFetcher::new().unwrap();
+    let mut fetcher = KeyFetcher::new(store.clone()).unwrap();
     let mut sets = fetcher.subscribe();
     fetcher.follow(&gateway(&url));
     wait_for(&mut sets, |sets| sets.contains_key(&url)).await;
@@ -66,9 +87,11 @@ async fn keys_of_an_issuer_no_longer_named_are_forgotten() {
 
 #[tokio::test]
 async fn a_key_set_without_end_is_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = KeyStore::new(folder.path());
     let answer: Answer = Arc::new(Mutex::new((StatusCode::OK, "x".repeat(MAX_BYTES + 1))));
     let url = issuer(&answer).await;
-    let fetcher = KeyFetcher::new().unwrap();
+    let fetcher = KeyFetcher::new(store.clone()).unwrap();
     let error = fetch(&fetcher.client, &url).await.unwrap_err();
     assert_eq!(error, format!("more than {MAX_BYTES} bytes"));
 }
