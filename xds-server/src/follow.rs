@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use crate::gateway::{self, Located, Report, SourceFile};
+use crate::gateway::{self, Located, Problem, Report, SourceFile};
 use crate::rollout::{Desired, Rollout};
 use crate::source::file::{self, FileSource, ReadError};
 use crate::source::key_file;
 use crate::source::key_url::KeyFetcher;
 use crate::source::watch::Watch;
 use crate::telemetry::Metrics;
+use crate::translate::{self, KeySets};
 
 /// Why a configuration can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +37,17 @@ pub fn load(source: &FileSource) -> Result<Desired, ConfigError> {
 fn check(files: Vec<SourceFile>, base_dir: &Path, read_at: Instant) -> Result<Desired, Report> {
     let version = file::version(&files);
     let loaded = gateway::load(files)?;
-    let key_files = key_file::read(&loaded.gateway, base_dir).map_err(|problems| Report {
+    let report = |problems: Vec<Problem>| Report {
         problems: problems.into_iter().filter_map(|problem| loaded.source_map.locate(problem)).collect(),
-    })?;
+    };
+    let files = key_file::read(&loaded.gateway, base_dir).map_err(report)?;
+    // Keys of URLs come later, and are not the YAML's fault.
+    let keys = KeySets { files, ..KeySets::default() };
+    let problems = translate::check(&loaded.gateway, &keys);
+    if !problems.is_empty() {
+        return Err(report(problems));
+    }
+    let key_files = keys.files;
     Ok(Desired { version, gateway: loaded.gateway, key_files, read_at })
 }
 
@@ -206,5 +215,22 @@ mod tests {
         assert_eq!((report.problems[0].line, report.problems[0].column), (6, 41));
         std::fs::write(folder.path().join("k.json"), r#"{"keys": []}"#).unwrap();
         assert!(load(&FileSource::new(&path)).is_ok());
+    }
+
+    #[test]
+    fn what_the_filters_would_refuse_is_refused_where_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.yaml");
+        let jwt = "jwt: { issuer: i, jwks: { inline: { keys: [] } }";
+        for (providers, expected) in [
+            (format!("- {jwt} }}\n      - {jwt}, prefix: 'bearer ' }}"), "/gateway.yaml:7:9"),
+            (format!("- {jwt}, claims_to_headers: [{{ claim: '', header: x-a }}] }}"), "/gateway.yaml:6:"),
+        ] {
+            let text = format!("version: v1\npolicies:\n  auth:\n    a:\n      any_of:\n      {providers}\n");
+            std::fs::write(&path, &text).unwrap();
+            let Err(error) = load(&FileSource::new(&path)) else { panic!("loaded:\n{text}") };
+            let report = error.to_string();
+            assert!(report.contains("the filter refuses it: ") && report.contains(expected), "{report}");
+        }
     }
 }

@@ -46,11 +46,12 @@ pub fn load(files: Vec<SourceFile>) -> Result<Loaded, Report> {
         let (positions, duplicates) = Positions::of(&file.text);
         match parse(&file.text, &positions) {
             Ok(gateway) => gateways.push(gateway),
-            Err((problem, position)) => problems.push(Located::new(problem, &file, position)),
+            Err((problem, position)) => problems.push(Located::new(problem, &file, &positions, position)),
         }
         for duplicate in duplicates {
             let message = format!("this key stands twice; the first is in line {}", duplicate.first_line);
-            problems.push(Located::new(Problem::key(duplicate.pointer, message), &file, duplicate.position));
+            let problem = Problem::key(duplicate.pointer, message);
+            problems.push(Located::new(problem, &file, &positions, duplicate.position));
         }
         source_map.push(file, positions);
     }

@@ -129,7 +129,7 @@ fn type_of(property: &Value) -> String {
                 None => "object".into(),
             },
         },
-        ["string"] => property.get("format").and_then(Value::as_str).unwrap_or("text").into(),
+        ["string"] => property.get("x-type").and_then(Value::as_str).unwrap_or("text").into(),
         ["integer"] => "number".into(),
         ["boolean"] => "true or false".into(),
         other => other.join(" or "),

@@ -17,9 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
-use crate::gateway::Gateway;
 use crate::gateway::model::{AuthProvider, Listener, PolicyRefs, VirtualHost};
 use crate::gateway::scalar::{Name, PolicyRef};
+use crate::gateway::{Gateway, Problem};
 
 mod cluster;
 mod endpoint;
@@ -90,6 +90,11 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
         resources.extend(filters.iter().map(|filter| Resource::new(&*filter.name, &filter.config)));
     }
     resources
+}
+
+/// What the filters would refuse of a gateway's policies, though each value alone is right.
+pub fn check(gateway: &Gateway, keys: &KeySets) -> Vec<Problem> {
+    filter::check(gateway, keys)
 }
 
 /// The listeners of a group.

@@ -12,6 +12,9 @@ use super::scalar::{Name, PolicyRef};
 mod policy;
 mod route;
 
+/// Name in the bootstraps of `envoy-configs/`.
+const BOOTSTRAP_CLUSTER: &str = "xds-server";
+
 /// All problems, in the order of the model.
 pub(super) fn check(gateway: &Gateway) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -40,7 +43,7 @@ fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
             let pointer = format!("{pointer}/{index}");
             known("listener", &gateway.listeners, name, pointer.clone(), problems);
             let Some(listener) = gateway.listeners.get(name) else { continue };
-            if let Some(other) = addresses.insert(&listener.address, name) {
+            if let Some(other) = addresses.insert((listener.address.ip(), listener.address.port), name) {
                 let message = match other == name {
                     true => format!("listener `{name}` stands here twice"),
                     false => {
@@ -54,7 +57,7 @@ fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
 }
 
 fn listener(gateway: &Gateway, pointer: &str, listener: &Listener, problems: &mut Vec<Problem>) {
-    if !listener.address.is_ip() {
+    if listener.address.ip().is_none() {
         let message = format!("`{}` is no IP address: a listener binds to one", listener.address.host);
         let help = "use 0.0.0.0 for all interfaces, 127.0.0.1 for this machine only";
         problems.push(Problem::value(format!("{pointer}/address"), message).help(help));
@@ -121,6 +124,10 @@ fn policies(gateway: &Gateway, pointer: &str, refs: &PolicyRefs, problems: &mut 
 fn clusters(gateway: &Gateway, problems: &mut Vec<Problem>) {
     for (name, cluster) in &gateway.clusters {
         let pointer = join("/clusters", name.as_str());
+        if name.as_str() == BOOTSTRAP_CLUSTER {
+            let message = format!("`{name}` is the cluster by which Envoys find this server");
+            problems.push(Problem::key(pointer.clone(), message).help("choose another name"));
+        }
         let mut addresses = BTreeSet::new();
         for (index, endpoint) in cluster.endpoints.iter().enumerate() {
             let pointer = format!("{pointer}/endpoints/{index}");

@@ -151,7 +151,7 @@ pub struct Route {
     pub matches: Match,
     /// Send to a cluster, or to several by weight. Short form: `to: api`.
     #[serde(default, deserialize_with = "short_form::destinations")]
-    #[schemars(with = "Option<Vec<Destination>>")]
+    #[schemars(with = "Option<short_form::OneOrMany<Name, Destination>>")]
     pub to: Vec<Destination>,
     /// Answer with a redirect.
     pub redirect: Option<Redirect>,
@@ -181,7 +181,7 @@ pub struct Match {
     #[serde(default)]
     pub methods: Vec<Method>,
     /// Request headers, all of them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_form::unique")]
     pub headers: BTreeMap<HeaderName, ValueMatch>,
     /// Query parameters, all of them.
     #[serde(default)]
@@ -212,7 +212,6 @@ pub enum Method {
     Patch,
     Delete,
     Options,
-    Connect,
     Trace,
 }
 
@@ -227,7 +226,6 @@ impl Method {
             Self::Patch => "PATCH",
             Self::Delete => "DELETE",
             Self::Options => "OPTIONS",
-            Self::Connect => "CONNECT",
             Self::Trace => "TRACE",
         }
     }
@@ -386,10 +384,10 @@ pub struct HeaderChanges {
 #[serde(deny_unknown_fields)]
 pub struct HeaderEdits {
     /// Replace, or make. Envoy's `%…%` commands work; write `%%` for a percent sign.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_form::unique")]
     pub set: BTreeMap<HeaderName, HeaderValue>,
     /// Append to what is there.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "short_form::unique")]
     pub add: BTreeMap<HeaderName, HeaderValue>,
     /// Take away.
     #[serde(default)]

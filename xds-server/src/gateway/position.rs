@@ -59,6 +59,12 @@ impl Positions {
         self.values.contains_key(pointer)
     }
 
+    /// Whether the line may hold a secret: a key set, or what stands where a key's hash should.
+    pub fn is_secret(&self, line: usize) -> bool {
+        let secret = |pointer: &str| pointer.ends_with("/sha256") || pointer.contains("/jwks/inline");
+        self.values.iter().any(|(pointer, position)| position.line == line && secret(pointer))
+    }
+
     fn nearest(&self, mut pointer: &str, map: &HashMap<String, Position>) -> Position {
         loop {
             if let Some(position) = map.get(pointer) {

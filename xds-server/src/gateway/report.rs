@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::position::Position;
+use super::position::{Position, Positions};
 use super::source_map::SourceFile;
 
 /// One thing wrong, before its place in a file is known.
@@ -83,7 +83,8 @@ pub struct Located {
 
 impl Located {
     /// Puts `problem` at `position` of `file`.
-    pub fn new(problem: Problem, file: &SourceFile, position: Position) -> Self {
+    /// Lines that may hold a secret are not shown.
+    pub fn new(problem: Problem, file: &SourceFile, positions: &Positions, position: Position) -> Self {
         let line = file.text.lines().nth(position.line.saturating_sub(1)).unwrap_or_default();
         Self {
             file: file.path.clone(),
@@ -92,7 +93,12 @@ impl Located {
             message: problem.message,
             help: problem.help,
             width: position.width,
-            text: (!problem.secret).then(|| line.to_owned()),
+            // Text that could not be read to its end has no positions from there on.
+            text: (!problem.secret
+                && !positions.is_secret(position.line)
+                && !line.contains("sha256")
+                && !line.contains("jwks"))
+            .then(|| line.to_owned()),
         }
     }
 }
@@ -146,7 +152,7 @@ mod tests {
         let problem = Problem::key("/x", "unknown field `timout`").suggest("timout", ["timeout", "retry"]);
         let position = Position { line: 2, column: 3, width: 6 };
         let file = SourceFile { path: "gateway.yaml".into(), text: "a:\n  timout: 5s\n".into() };
-        let located = Located::new(problem, &file, position);
+        let located = Located::new(problem, &file, &Positions::default(), position);
         let expected = "\
 error: unknown field `timout`
  --> gateway.yaml:2:3

@@ -37,11 +37,11 @@ fn describe(matches: &Match) -> String {
 fn value_text(value: &ValueMatch) -> String {
     match value {
         ValueMatch::Exact(text) => format!("={text}"),
-        ValueMatch::Prefix(text) => format!("={text}*"),
-        ValueMatch::Suffix(text) => format!("=*{text}"),
-        ValueMatch::Contains(text) => format!("=*{text}*"),
+        ValueMatch::Prefix(text) => format!("^={text}"),
+        ValueMatch::Suffix(text) => format!("$={text}"),
+        ValueMatch::Contains(text) => format!("*={text}"),
         ValueMatch::Regex(regex) => format!("~{}", regex.as_str()),
-        ValueMatch::Present(true) => String::from("=?"),
+        ValueMatch::Present(true) => String::from("?"),
         ValueMatch::Present(false) => String::from("!"),
     }
 }

@@ -3,12 +3,16 @@
 //! Each parses from a string with an error that says what would be right, and keeps a form that cannot be
 //! wrong any more.
 
+mod regex;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
+
+pub use self::regex::Regex;
 
 /// A length of time: `250ms`, `5s`, `2m`, `1h30m`. More than nothing, and at most 10 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,6 +152,12 @@ impl HeaderName {
     }
 }
 
+impl fmt::Display for HeaderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl FromStr for HeaderName {
     type Err = String;
 
@@ -165,7 +175,7 @@ impl FromStr for HeaderName {
     }
 }
 
-/// A header value: any text without control characters.
+/// A header value: any text without control characters, as long as Envoy takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderValue(String);
 
@@ -182,39 +192,16 @@ impl FromStr for HeaderValue {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.chars().find(|c| c.is_control() && *c != '\t') {
             Some(c) => Err(format!("a header value may not hold the control character {c:?}")),
+            None if text.len() > 16_384 => {
+                Err(format!("a header value of {} bytes is longer than 16384", text.len()))
+            }
             None => Ok(Self(text.to_owned())),
         }
     }
 }
 
-/// A regular expression that Envoy's RE2 and Rust's `regex` both take; matched against the whole value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Regex(String);
-
-impl Regex {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for Regex {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match regex::Regex::new(text) {
-            Ok(_) if text.is_empty() => Err("a regular expression may not be empty".into()),
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => {
-                let error = error.to_string();
-                let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-                Err(format!("`{text}` is no regular expression: {reason}"))
-            }
-        }
-    }
-}
-
-/// A path that starts with `/` and has neither query nor fragment.
+/// A path that starts with `/` and is written as Envoy compares it: normalised, without query, fragment or
+/// escapes. Anything else would never match, or match one of two spellings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Path(String);
 
@@ -229,16 +216,28 @@ impl FromStr for Path {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if !text.starts_with('/') {
+        let Some(rest) = text.strip_prefix('/') else {
             return Err(format!("`{text}` is no path: it must start with /"));
-        }
-        match text.chars().find(|c| matches!(c, '?' | '#') || c.is_control() || *c == ' ') {
+        };
+        match text.chars().find(|c| "?#%\\".contains(*c) || !c.is_ascii_graphic()) {
             Some('?' | '#') => {
-                Err(format!("`{text}` holds a query or fragment: match queries with `query:`"))
+                return Err(format!("`{text}` holds a query or fragment: match queries with `query:`"));
             }
-            Some(c) => Err(format!("`{text}` holds {c:?}, which no request path has")),
-            None => Ok(Self(text.to_owned())),
+            Some('%') => {
+                return Err(format!(
+                    "`{text}` holds an escape, which clients may write in two ways: use a regex"
+                ));
+            }
+            Some(c) => return Err(format!("`{text}` holds {c:?}, which no normalised path has")),
+            None => {}
         }
+        let last = rest.split('/').count() - 1;
+        for (index, segment) in rest.split('/').enumerate() {
+            if matches!(segment, "." | "..") || (segment.is_empty() && index < last) {
+                return Err(format!("`{text}` is not normalised: requests never hold //, /./ or /../"));
+            }
+        }
+        Ok(Self(text.to_owned()))
     }
 }
 
@@ -252,9 +251,9 @@ pub struct Address {
 }
 
 impl Address {
-    /// Whether the host is an IP address, which needs no resolver.
-    pub fn is_ip(&self) -> bool {
-        self.host.parse::<std::net::IpAddr>().is_ok()
+    /// The host where it is an IP address, which needs no resolver.
+    pub fn ip(&self) -> Option<std::net::IpAddr> {
+        self.host.parse().ok()
     }
 }
 
@@ -331,7 +330,7 @@ macro_rules! from_text {
                 true
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "format": $describe})
+                json_schema!({"type": "string", "x-type": $describe})
             }
         }
     )*};
@@ -346,7 +345,7 @@ from_text! {
     Path, "path";
     PolicyRef, "policy";
     Rate, "rate";
-    Regex, "regular expression";
+    regex::Regex, "regular expression";
 }
 
 impl Serialize for Name {
@@ -389,6 +388,18 @@ mod tests {
         }
         for text in ["127.0.0.1", ":80", "::1:80", "[x]:80", "a b:80", "a:0", "a:70000", "a:"] {
             assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_are_normalised() {
+        for text in ["/", "/v1/", "/a.b/..c", "/~user;x=1/@"] {
+            assert!(text.parse::<Path>().is_ok(), "{text}");
+        }
+        for text in
+            ["", "v1", "/a//b", "//", "/a/./b", "/a/..", "/a?b", "/a#b", "/a%20b", "/ü", "/a b", "/a\\b"]
+        {
+            assert!(text.parse::<Path>().is_err(), "{text}");
         }
     }
 

@@ -43,6 +43,6 @@ impl SourceMap {
             true => positions.key(&problem.pointer),
             false => positions.value(&problem.pointer),
         };
-        Located::new(problem, file, position)
+        Located::new(problem, file, positions, position)
     }
 }

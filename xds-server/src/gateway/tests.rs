@@ -70,6 +70,27 @@ fn a_mistake_is_shown_where_it_stands() {
             "version: v1\nlisteners: {l: {address: '127.0.0.1:80', virtual_hosts: [{name: h, hosts: ['http://x'], routes: []}]}}\n".into(),
             "`http://x` is no host",
         ),
+        (route("to: api\n        headers: {request: {set: {X-A: '1', x-a: '2'}}}"), "\"x-a\") stands here twice"),
+        (route("to: api\n        rewrite: {}"), "12:18 the rewrite changes nothing"),
+        (route("to: api\n        rewrite: {host: 'a b/'}"), "this is no host name"),
+        (route("to: api\n        rewrite: {regex: {pattern: '/(a)', substitution: '\\2'}}"), "0 to 1 here"),
+        (route("redirect: {port: 0}"), "port 0 can't be used here"),
+        (route("respond: {status: 200, content_type: 100%}"), "a percent sign starts an Envoy command"),
+        (route("to: api").replace("{path: {prefix: /}}", "{path: {prefix: /a/../b}}"), "is not normalised"),
+        (route("to: api").replace("{path: {prefix: /}}", "{path: {regex: '(?x)a'}}"), "RE2 knows the flags"),
+        (
+            route("to: api").replace("{path: {prefix: /}}", "{path: {prefix: /}, query: {q: {prefix: ''}}}"),
+            "an empty text matches everything",
+        ),
+        ("version: v1\nclusters: {xds-server: {endpoints: []}}\n".into(), "2:12 `xds-server` is the cluster by which"),
+        (
+            "version: v1\nproxies: {e: {listeners: [a, b]}}\nlisteners: {a: {address: '[::1]:80', virtual_hosts: []}, b: {address: '[0:0:0:0:0:0:0:1]:80', virtual_hosts: []}}\n".into(),
+            "listeners `a` and `b` have the same address",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {inline: {keys: []}}, claims_to_headers: [{claim: c, header: Content-Length}]}}]}}}\n".into(),
+            "a token may not decide on `content-length`",
+        ),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 100}}}\n".into(), "invalid type: integer `100`"),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 100/fortnight}}}\n".into(), "2:36 `100/fortnight` is no rate"),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 1/s, scope: galaxy}}}\n".into(), "unknown variant `galaxy`"),
@@ -81,7 +102,7 @@ fn a_mistake_is_shown_where_it_stands() {
         ),
         (
             "version: v1\npolicies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {url: 'ftp://x/'}}}]}}}\n".into(),
-            "`ftp://x/` is no http or https URL",
+            "this is no http or https URL",
         ),
         (
             "version: v1\npolicies: {auth: {a: {any_of: [{api_key: {}}]}}}\n".into(),
@@ -129,6 +150,19 @@ fn a_name_in_two_files_is_a_problem_in_the_second() {
     assert_eq!(report.problems.len(), 1);
     assert_eq!(report.problems[0].file.to_str(), Some("b.yaml"));
     assert_eq!(report.problems[0].message, "`c` stands in another file too");
+}
+
+#[test]
+fn no_report_shows_a_secret_that_shares_its_line() {
+    for text in [
+        "policies: {auth: {a: {any_of: [{jwt: {issuer: i, algoritms: [HS256], jwks: {inline: {keys: [{kty: oct, k: hunter2}]}}}}]}}}",
+        "policies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: hunter2, consumr: bob}]}}]}}}",
+        "policies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: hunter2, consumer: [}]}}]}}}",
+        "policies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {url: 'http://me:hunter2@x/'}}}]}}}",
+    ] {
+        let report = load_text(&format!("version: v1\n{text}\n")).unwrap_err().to_string();
+        assert!(!report.contains("hunter2"), "{report}");
+    }
 }
 
 #[test]

@@ -35,6 +35,12 @@ pub enum ReadError {
         /// The file.
         path: PathBuf,
     },
+    /// A folder with more files than any gateway.
+    #[error("there are more than {MAX_FILES} YAML files in {path}")]
+    TooMany {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A folder without any YAML file.
     #[error("there is no .yaml or .yml file in {path}")]
     Empty {
@@ -84,9 +90,12 @@ impl FileSource {
             let path = entry.map_err(io)?.path();
             let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
             let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-            if yaml && !hidden && path.is_file() && paths.len() < MAX_FILES {
+            if yaml && !hidden && path.is_file() {
                 paths.push(path);
             }
+        }
+        if paths.len() > MAX_FILES {
+            return Err(ReadError::TooMany { path: self.path.clone() });
         }
         if paths.is_empty() {
             return Err(ReadError::Empty { path: self.path.clone() });
@@ -106,6 +115,8 @@ pub(super) fn read_file(path: &Path) -> Result<SourceFile, ReadError> {
         return Err(ReadError::TooLarge { path: path.to_owned() });
     }
     let text = String::from_utf8(bytes).map_err(|_| ReadError::NotText { path: path.to_owned() })?;
+    // Some editors mark UTF-8; YAML would take the mark for a document.
+    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
     Ok(SourceFile { path: path.to_owned(), text })
 }
 

@@ -42,7 +42,7 @@ const UPSTREAM_IDLE: Duration = Duration::from_millis(15_000);
 
 /// Whether the endpoints come over EDS. DNS names don't: Envoy resolves them.
 pub(super) fn is_eds(cluster: &Cluster) -> bool {
-    cluster.endpoints.iter().all(|endpoint| endpoint.address.is_ip())
+    cluster.endpoints.iter().all(|endpoint| endpoint.address.ip().is_some())
 }
 
 /// The cluster.

@@ -10,13 +10,18 @@ use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, 
 use envoy_types::pb::google::protobuf::StringValue;
 use serde::Serialize;
 use tollgate_filter_config as config;
+use tollgate_filter_core::ConfigError;
+use tollgate_filter_core::auth::Authenticator;
+use tollgate_filter_core::rate_limit::Limiter;
 
 use super::{KeySets, Target, any, named, route_policies};
 use crate::gateway::model::{
     Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Listener,
     RateLimitPolicy,
 };
+use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
+use crate::gateway::{Gateway, Problem};
 
 /// A filter of a listener.
 pub(super) struct Filter {
@@ -36,12 +41,39 @@ pub(super) fn filters(name: &Name, listener: &Listener, target: Target<'_>) -> V
     vec![filter(name, "auth", &auth, target), filter(name, "rate_limit", &rate_limit, target)]
 }
 
+/// What the filters themselves would refuse: asked of their own code, so that no Envoy has to.
+pub(super) fn check(gateway: &Gateway, keys: &KeySets) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut note = |kind: &str, name: &Name, error: ConfigError| {
+        // Paths of the two configurations agree below the policy, but for the dots.
+        let below = error.path.strip_prefix(&format!("policies.{name}")).unwrap_or_default();
+        let below = below.replace(['.', '['], "/").replace(']', "");
+        let pointer = format!("{}{below}", join(&format!("/policies/{kind}"), name.as_str()));
+        problems.push(Problem::value(pointer, format!("the filter refuses it: {}", error.reason)).secret());
+    };
+    for (name, policy) in &gateway.policies.auth {
+        let policies = BTreeMap::from([(name.to_string(), auth_policy(name, policy, keys))]);
+        let config =
+            config::AuthConfig { trust_identity_headers: false, claim_headers: Vec::new(), policies };
+        if let Err(error) = Authenticator::new(&config, 0) {
+            note("auth", name, error);
+        }
+    }
+    for (name, policy) in &gateway.policies.rate_limit {
+        let policies = BTreeMap::from([(name.to_string(), rate_limit_policy(policy))]);
+        if let Err(error) = Limiter::new(&config::RateLimitConfig { policies }) {
+            note("rate_limit", name, error);
+        }
+    }
+    problems
+}
+
 /// Everything of that kind that routes of this listener use in any gateway that is present.
 fn used<'a, P>(
     name: &Name,
     target: Target<'a>,
     pick: impl Fn(&super::PolicyRefs) -> Option<&Name>,
-    policies: impl Fn(&'a crate::gateway::Gateway) -> &'a BTreeMap<Name, P>,
+    policies: impl Fn(&'a Gateway) -> &'a BTreeMap<Name, P>,
 ) -> BTreeMap<&'a Name, &'a P> {
     let mut used = BTreeMap::new();
     for gateway in target.present {

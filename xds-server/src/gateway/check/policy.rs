@@ -10,6 +10,20 @@ use crate::gateway::report::Problem;
 /// Tokens in a bucket at most: what the filters' arithmetic holds.
 const MAX_BURST: u64 = 1_000_000_000;
 
+/// Headers that say how a message is framed or routed, and no token may set.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+const PREFIXES: [&str; 3] = ["proxy-", "x-envoy-", "x-forwarded-"];
+
 /// All policies.
 pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
     for (name, policy) in &gateway.policies.auth {
@@ -69,6 +83,13 @@ fn jwt(pointer: &str, jwt: &JwtProvider, problems: &mut Vec<Problem>) {
         problems.push(problem.help("leave it out for [RS256, ES256, EdDSA]"));
     }
     jwks(&format!("{pointer}/jwks"), &jwt.jwks, problems);
+    for (index, copy) in jwt.claims_to_headers.iter().enumerate() {
+        let name = copy.header.as_str();
+        if FRAMING.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+            let message = format!("a token may not decide on `{name}`: proxies act on it");
+            problems.push(Problem::value(format!("{pointer}/claims_to_headers/{index}/header"), message));
+        }
+    }
 }
 
 fn jwks(pointer: &str, jwks: &Jwks, problems: &mut Vec<Problem>) {
@@ -82,12 +103,22 @@ fn jwks(pointer: &str, jwks: &Jwks, problems: &mut Vec<Problem>) {
         let problem = Problem::value(format!("{pointer}/inline"), "a JSON Web Key Set holds a list `keys`");
         problems.push(problem.help("see RFC 7517 section 5: {keys: [{kty: …}]}"));
     }
-    if let Some(url) = &jwks.url
-        && !(reqwest::Url::parse(url)
-            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()))
-    {
-        problems.push(Problem::value(format!("{pointer}/url"), format!("`{url}` is no http or https URL")));
+    if jwks.url.as_deref().is_some_and(|url| !is_key_url(url)) {
+        let message = "this is no http or https URL without user and password";
+        let problem = Problem::value(format!("{pointer}/url"), message);
+        problems
+            .push(problem.help("key sets are public: for example https://issuer.example/jwks.json").secret());
     }
+}
+
+/// URLs are shown in logs, so they may hold no credential.
+fn is_key_url(url: &str) -> bool {
+    reqwest::Url::parse(url).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    })
 }
 
 fn api_key(gateway: &Gateway, pointer: &str, provider: &ApiKeyProvider, problems: &mut Vec<Problem>) {

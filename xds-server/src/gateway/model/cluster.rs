@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
 use super::short_form::text_or_object;
@@ -88,11 +88,17 @@ impl<'de> Deserialize<'de> for Endpoint {
 
 impl JsonSchema for Endpoint {
     fn schema_name() -> Cow<'static, str> {
-        FullEndpoint::schema_name()
+        "AddressOrEndpoint".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        FullEndpoint::json_schema(generator)
+        let short = generator.subschema_for::<Address>();
+        let long = generator.subschema_for::<FullEndpoint>();
+        json_schema!({"anyOf": [short, long]})
     }
 }
 

@@ -1,8 +1,10 @@
 //! Short forms: a plain name where a whole object could stand.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::JsonSchema;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer, StrDeserializer};
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -10,11 +12,23 @@ use serde::{Deserialize, Deserializer};
 use super::Destination;
 use crate::gateway::scalar::Name;
 
+/// How a short form looks in the JSON Schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[schemars(inline)]
+#[expect(dead_code, reason = "a shape for the schema; values are read by the functions below")]
+pub(super) enum OneOrMany<Short, Long> {
+    /// Short form.
+    One(Short),
+    /// Long form.
+    Many(Vec<Long>),
+}
+
 /// `to: api`, or a list of destinations.
 pub(super) fn destinations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Destination>, D::Error> {
-    struct OneOrMany;
+    struct NameOrList;
 
-    impl<'de> Visitor<'de> for OneOrMany {
+    impl<'de> Visitor<'de> for NameOrList {
         type Value = Vec<Destination>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -31,7 +45,38 @@ pub(super) fn destinations<'de, D: Deserializer<'de>>(deserializer: D) -> Result
         }
     }
 
-    deserializer.deserialize_any(OneOrMany)
+    deserializer.deserialize_any(NameOrList)
+}
+
+/// A map whose keys may be written in several ways, such as header names: each may stand there once.
+pub(super) fn unique<'de, D, K, V>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+where
+    D: Deserializer<'de>,
+    K: Deserialize<'de> + Ord + fmt::Debug,
+    V: Deserialize<'de>,
+{
+    struct Unique<K, V>(PhantomData<(K, V)>);
+
+    impl<'de, K: Deserialize<'de> + Ord + fmt::Debug, V: Deserialize<'de>> Visitor<'de> for Unique<K, V> {
+        type Value = BTreeMap<K, V>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of header names")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((key, value)) = entries.next_entry()? {
+                if let Some((key, _)) = map.get_key_value(&key) {
+                    return Err(A::Error::custom(format!("{key:?} stands here twice, but for its case")));
+                }
+                map.insert(key, value);
+            }
+            Ok(map)
+        }
+    }
+
+    deserializer.deserialize_map(Unique(PhantomData))
 }
 
 /// Reads `T` from a string by `FromStr`, or from an object by `Full`.
