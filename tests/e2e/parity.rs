@@ -23,7 +23,11 @@ use introspection::Introspection;
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// What runs in virtual time only, by name, so that no case goes missing unseen.
-const VIRTUAL_TIME_ONLY: usize = 3;
+const VIRTUAL_TIME_ONLY: [&str; 3] = [
+    "a remembered token is refused once it expires",
+    "an active key is asked about again after its time",
+    "an inactive key is asked about again after its time",
+];
 
 #[test]
 fn every_case_holds_in_envoy_as_it_does_in_wasmtime() {
@@ -31,7 +35,8 @@ fn every_case_holds_in_envoy_as_it_does_in_wasmtime() {
     let (long, cases): (Vec<Case>, Vec<Case>) =
         all.into_iter().partition(|case| case.total_wait() > LONGEST_WAIT);
     let names: Vec<&str> = long.iter().map(|case| case.name.as_str()).collect();
-    assert_eq!(long.len(), VIRTUAL_TIME_ONLY, "these wait too long for a real clock: {names:#?}");
+    eprintln!("left to the test host, as they wait longer than {LONGEST_WAIT:?}: {names:#?}");
+    assert_eq!(names, VIRTUAL_TIME_ONLY);
 
     let (dead, alive): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(asks_the_dead);
     assert!(!dead.is_empty() && alive.len() > 100);
