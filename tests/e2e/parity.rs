@@ -71,6 +71,7 @@ fn run_all(cases: &[Case], introspection: u16, service: &Introspection) -> Vec<S
         }
     });
     let mut failures = failures.into_inner().unwrap();
+    failures.extend(service.stray().into_iter().map(|question| format!("nobody was to ask: {question}")));
     if !failures.is_empty() {
         failures.push(envoy.report());
     }
@@ -90,7 +91,7 @@ fn run(case: &Case, port: u16, service: &Introspection) -> Result<()> {
 }
 
 fn send(step: &Step, port: u16, service: &Introspection) -> Result<Observed> {
-    // One question at a time; a step that must not ask would be caught by whoever is expected next.
+    // One question at a time; what a step asks that must not is stray.
     let turn = step.introspection.as_ref().map(|introspected| service.expect(introspected));
     let mut request = Client::new(port).get(&step.path).from(step.client);
     for (name, value) in &step.headers {
