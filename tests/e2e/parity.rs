@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tollgate_filter_cases::{Answer, Case, Observed, Step, cases};
+use tollgate_filter_cases::{Answer, Case, Observed, Outcome, Step, cases};
 use tollgate_tests::{http_client::Client, ports, upstream};
 
 use crate::upstreams;
@@ -72,10 +72,20 @@ fn run_all(cases: &[Case], introspection: u16, service: &Introspection) -> Vec<S
     });
     let mut failures = failures.into_inner().unwrap();
     failures.extend(service.stray().into_iter().map(|question| format!("nobody was to ask: {question}")));
+    // The answer that the client gets cannot show a request that was refused and forwarded, too.
+    let (passing, forwarded) = (passing(cases), envoy.forwarded().unwrap());
+    if failures.is_empty() && forwarded != passing {
+        failures.push(format!("{forwarded} requests reached the upstream where {passing} should pass"));
+    }
     if !failures.is_empty() {
         failures.push(envoy.report());
     }
     failures
+}
+
+fn passing(cases: &[Case]) -> u64 {
+    let steps = cases.iter().flat_map(|case| &case.steps);
+    steps.filter(|step| step.expect.outcome == Outcome::Passes).count() as u64
 }
 
 fn run(case: &Case, port: u16, service: &Introspection) -> Result<()> {
@@ -95,7 +105,7 @@ fn send(step: &Step, port: u16, service: &Introspection) -> Result<Observed> {
     let turn = step.introspection.as_ref().map(|introspected| service.expect(introspected));
     let mut request = Client::new(port).get(&step.path).from(step.client);
     for (name, value) in &step.headers {
-        request = request.header(name, value.trim_ascii());
+        request = request.header(name, value);
     }
     let reply = request.send()?;
     if let Some(turn) = turn {
