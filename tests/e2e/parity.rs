@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tollgate_filter_cases::{Answer, Case, Observed, Step, cases};
+use tollgate_filter_cases::{Answer, Case, Observed, Outcome, Step, cases};
 use tollgate_tests::{http_client::Client, ports, upstream};
 
 use crate::upstreams;
@@ -23,7 +23,11 @@ use introspection::Introspection;
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// What runs in virtual time only, by name, so that no case goes missing unseen.
-const VIRTUAL_TIME_ONLY: usize = 3;
+const VIRTUAL_TIME_ONLY: [&str; 3] = [
+    "a remembered token is refused once it expires",
+    "an active key is asked about again after its time",
+    "an inactive key is asked about again after its time",
+];
 
 #[test]
 fn every_case_holds_in_envoy_as_it_does_in_wasmtime() {
@@ -31,14 +35,15 @@ fn every_case_holds_in_envoy_as_it_does_in_wasmtime() {
     let (long, cases): (Vec<Case>, Vec<Case>) =
         all.into_iter().partition(|case| case.total_wait() > LONGEST_WAIT);
     let names: Vec<&str> = long.iter().map(|case| case.name.as_str()).collect();
-    assert_eq!(long.len(), VIRTUAL_TIME_ONLY, "these wait too long for a real clock: {names:#?}");
+    eprintln!("left to the test host, as they wait longer than {LONGEST_WAIT:?}: {names:#?}");
+    assert_eq!(names, VIRTUAL_TIME_ONLY);
 
     let (dead, alive): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(asks_the_dead);
     assert!(!dead.is_empty() && alive.len() > 100);
     let service = Introspection::start().unwrap();
     let mut failures = run_all(&dead, ports::free().unwrap(), &service);
     failures.extend(run_all(&alive, service.port(), &service));
-    assert!(failures.is_empty(), "{} cases fail in Envoy:\n{}", failures.len(), failures.join("\n"));
+    assert!(failures.is_empty(), "what does not hold in Envoy:\n{}", failures.join("\n"));
 }
 
 fn asks_the_dead(case: &Case) -> bool {
@@ -66,10 +71,21 @@ fn run_all(cases: &[Case], introspection: u16, service: &Introspection) -> Vec<S
         }
     });
     let mut failures = failures.into_inner().unwrap();
+    failures.extend(service.stray().into_iter().map(|question| format!("nobody was to ask: {question}")));
+    // The answer that the client gets cannot show a request that was refused and forwarded, too.
+    let (passing, forwarded) = (passing(cases), envoy.forwarded().unwrap());
+    if failures.is_empty() && forwarded != passing {
+        failures.push(format!("{forwarded} requests reached the upstream where {passing} should pass"));
+    }
     if !failures.is_empty() {
         failures.push(envoy.report());
     }
     failures
+}
+
+fn passing(cases: &[Case]) -> u64 {
+    let steps = cases.iter().flat_map(|case| &case.steps);
+    steps.filter(|step| step.expect.outcome == Outcome::Passes).count() as u64
 }
 
 fn run(case: &Case, port: u16, service: &Introspection) -> Result<()> {
@@ -85,11 +101,11 @@ fn run(case: &Case, port: u16, service: &Introspection) -> Result<()> {
 }
 
 fn send(step: &Step, port: u16, service: &Introspection) -> Result<Observed> {
-    // One question at a time; a step that must not ask would be caught by whoever is expected next.
+    // One question at a time; what a step asks that must not is stray.
     let turn = step.introspection.as_ref().map(|introspected| service.expect(introspected));
     let mut request = Client::new(port).get(&step.path).from(step.client);
     for (name, value) in &step.headers {
-        request = request.header(name, value.trim_ascii());
+        request = request.header(name, value);
     }
     let reply = request.send()?;
     if let Some(turn) = turn {

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tollgate_filter_cases::{Case, Config, INTROSPECTION_CLUSTER, Route};
 use tollgate_tests::{envoy, ports, process::Process, toolbox::Toolbox, work_dir};
@@ -15,6 +15,7 @@ const HTTP: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
 pub struct CaseEnvoy {
     process: Process,
+    admin: u16,
     ports: Vec<u16>,
 }
 
@@ -41,12 +42,18 @@ impl CaseEnvoy {
         // One worker, as a case's requests expect each other's state.
         let process = Process::start("Envoy", envoy::serve(&toolbox, &path, 1), folder.join("envoy.log"))?;
         process.wait_until("Envoy to serve the cases", READY, || envoy::ready(admin))?;
-        Ok(Self { process, ports })
+        Ok(Self { process, admin, ports })
     }
 
     /// Each case with the port it is served on.
     pub fn listeners<'a>(&'a self, cases: &'a [Case]) -> impl Iterator<Item = (&'a Case, u16)> {
         cases.iter().zip(self.ports.iter().copied())
+    }
+
+    /// How many requests went to the upstream.
+    pub fn forwarded(&self) -> Result<u64> {
+        let forwarded = envoy::stat(self.admin, "cluster.upstream.upstream_rq_total")?;
+        forwarded.context("Envoy does not count requests to the upstream")
     }
 
     /// For whoever has to find out what went wrong.
@@ -68,6 +75,9 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
         "@type": format!("{HTTP}.wasm.v3.Wasm"),
         "config": {
             "name": name,
+            "root_id": module,
+            // As xds-server has it: a trap fails the request it happened in, not the cases after it.
+            "failure_policy": "FAIL_RELOAD",
             "vm_config": {
                 "vm_id": vm_id,
                 "runtime": "envoy.wasm.runtime.v8",

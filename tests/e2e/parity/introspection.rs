@@ -20,8 +20,10 @@ const LATE: Duration = Duration::from_millis(1_500);
 
 #[derive(Default)]
 struct State {
+    /// Until it is asked.
     expected: Option<Introspected>,
-    asked: bool,
+    /// Questions that no step expects, or expects once and gets twice.
+    stray: Vec<String>,
 }
 
 pub struct Introspection {
@@ -59,17 +61,21 @@ impl Introspection {
     /// Answers the question of one step.
     pub fn expect(&self, introspected: &Introspected) -> Turn<'_> {
         let turn = self.turn.lock().unwrap();
-        *self.state.lock().unwrap() = State { expected: Some(introspected.clone()), asked: false };
+        self.state.lock().unwrap().expected = Some(introspected.clone());
         Turn { service: self, _one_at_a_time: turn }
+    }
+
+    /// What was asked though no step expects it.
+    pub fn stray(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.lock().unwrap().stray)
     }
 }
 
 impl Turn<'_> {
     /// Fails unless the right question came; of a dead service nobody can know.
     pub fn was_asked(self) -> Result<()> {
-        let state = std::mem::take(&mut *self.service.state.lock().unwrap());
-        let dead = state.expected.is_some_and(|expected| expected.answer == Answer::Dead);
-        if !dead && !state.asked {
+        let left = self.service.state.lock().unwrap().expected.take();
+        if left.is_some_and(|expected| expected.answer != Answer::Dead) {
             bail!("the filter should ask about the key, but did not, or asked otherwise");
         }
         Ok(())
@@ -86,12 +92,14 @@ async fn answer(
     let host = head.headers.get("host").and_then(|host| host.to_str().ok());
     let expected = {
         let mut state = state.lock().unwrap();
-        let expected = state.expected.clone().filter(|expected| {
+        let expected = state.expected.take_if(|expected| {
             question == format!("{{\"key_sha256\":\"{}\"}}", expected.key_sha256)
                 && (head.method.as_str(), head.uri.path()) == ("POST", INTROSPECTION_PATH)
                 && host == Some(INTROSPECTION_AUTHORITY)
         });
-        state.asked |= expected.is_some();
+        if expected.is_none() {
+            state.stray.push(format!("{} {} of {host:?}: {question}", head.method, head.uri));
+        }
         expected
     };
     let (status, body) = match expected.map(|expected| expected.answer) {
