@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds or installs what a fresh Debian machine lacks beside Rust: a C compiler, and an Envoy of at least 1.34.
 # Progress goes to stderr. The path of the Envoy binary is stdout's last line, and is kept in .run/envoy-path.
-# With `--test` or `--bench`, also what only those use, and can do without: curl, or the load generator.
+# With `--test` or `--bench`, also what only those use: curl, or a load generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -64,13 +64,12 @@ command -v cargo >/dev/null || fail "cargo is missing: install Rust first (rustu
 command -v cc >/dev/null || install "a C compiler and linker" gcc libc6-dev
 
 case ${1:-} in
-    --test) extra=curl without="the test that pastes the launcher's requests is skipped" ;;
-    --bench) extra=wrk without="the bench uses its own, slower load generator" ;;
-    *) extra= ;;
+    # A test pastes the launcher's requests, as a user would.
+    --test) command -v curl >/dev/null || install "curl" curl ;;
+    --bench)
+        command -v wrk >/dev/null || (install "wrk" wrk) || say "without wrk, the bench uses its own, slower load generator"
+        ;;
 esac
-if [ -n "$extra" ] && ! command -v "$extra" >/dev/null; then
-    (install "$extra" "$extra") || say "without $extra, $without"
-fi
 
 if command -v envoy >/dev/null && accept "$(behind_wrapper "$(command -v envoy)")" "on the PATH"; then
     :

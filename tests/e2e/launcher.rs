@@ -120,10 +120,6 @@ fn it_starts_serves_shows_pushes_and_leaves_nothing_behind() {
 
 #[test]
 fn the_printed_requests_work_when_they_are_pasted() {
-    if Command::new("curl").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no curl on this machine, and that is what a user would paste into");
-        return;
-    }
     let run = Run::ready(Ports::free().unwrap());
     let printed = run.process.log().text();
     let (_, requests) = printed.split_once("The first five requests").unwrap();

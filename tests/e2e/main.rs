@@ -11,6 +11,7 @@
 )]
 
 mod bootstraps;
+mod connections;
 mod credentials;
 mod edits;
 mod launcher;
