@@ -155,7 +155,11 @@ impl Group {
             // A proxy that refused serves its old routes: what they refer to must stay, however long.
             if awaited == 0 && refused == 0 {
                 if !settled {
-                    return tokio::time::sleep(WORKERS).await;
+                    // Nothing new is out where only routes were edited.
+                    if self.plan.stage() == Stage::Make && self.untold {
+                        tokio::time::sleep(WORKERS).await;
+                    }
+                    return;
                 }
                 if arrived > 0 && self.untold {
                     self.untold = false;

@@ -23,6 +23,15 @@ use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
 use crate::gateway::{Gateway, Problem};
 
+/// Modules, by the names of their files.
+const AUTH: &str = "auth";
+pub(super) const RATE_LIMIT: &str = "rate_limit";
+
+/// Name of a filter in its listener's chain, and of its ECDS resource.
+pub(super) fn filter_name(listener: &Name, module: &str) -> String {
+    format!("{listener}/{module}")
+}
+
 /// A filter of a listener.
 pub(super) struct Filter {
     /// ECDS name, and name in the listener's chain.
@@ -38,7 +47,7 @@ pub(super) struct Filter {
 pub(super) fn filters(name: &Name, listener: &Listener, target: Target<'_>) -> Vec<Filter> {
     let auth = auth_config(name, listener, target);
     let rate_limit = rate_limit_config(name, target);
-    vec![filter(name, "auth", &auth, target), filter(name, "rate_limit", &rate_limit, target)]
+    vec![filter(name, AUTH, &auth, target), filter(name, RATE_LIMIT, &rate_limit, target)]
 }
 
 /// What the filters themselves would refuse: asked of their own code, so that no Envoy has to.
@@ -201,7 +210,7 @@ fn rate_limit_policy(policy: &RateLimitPolicy) -> config::RateLimitPolicy {
 
 /// The Wasm extension that runs `module` with `configuration`.
 fn filter<C: Serialize>(listener: &Name, module: &str, configuration: &C, target: Target<'_>) -> Filter {
-    let name = format!("{listener}/{module}");
+    let name = filter_name(listener, module);
     // A Struct would arrive in the VM as protobuf; a string arrives as it is.
     let json = serde_json::to_string(configuration).unwrap_or_default();
     let file = format!("{}/{module}.wasm", target.wasm_dir);
