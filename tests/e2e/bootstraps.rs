@@ -1,11 +1,22 @@
 //! The two bootstraps that operators copy: stock Envoy takes them unchanged, and connects.
 
+use std::fs;
+
 use tollgate_tests::{
     envoy,
     gateway::{Gateway, Shared},
-    stack::Proxy,
+    ports::{self, Ports},
+    process::Process,
+    render,
+    stack::{Proxy, read},
     toolbox::Toolbox,
     wait::{holds, wait_until},
+    work_dir,
+};
+
+use crate::{
+    upstreams,
+    yaml::{self, Edge},
 };
 
 static GATEWAY: Shared = Shared::new(|| Gateway::full("bootstraps", |text, _| text));
@@ -60,4 +71,40 @@ fn no_update_was_rejected_by_envoy() {
             assert_eq!(envoy::stat(admin, stat).unwrap(), Some(0), "{stat} of {admin}");
         }
     }
+}
+
+#[test]
+fn an_envoy_that_asks_for_the_state_of_the_world_follows_edits_too() {
+    let first = Edge::with_routes([&yaml::prefix("/first", "a")]);
+    let text = |edge: &Edge, ports: &Ports| {
+        edge.text(ports).replace(
+            "edge: { listeners: [public] }",
+            "edge: { listeners: [] }, sotw: { listeners: [public] }",
+        )
+    };
+    let gateway = Gateway::edge_only("sotw", |ports| text(&first, ports)).unwrap();
+    let ports = Ports { edge_admin: ports::free().unwrap(), ..*gateway.ports() };
+
+    let original = read(&gateway.toolbox().envoy_config("edge.yaml")).unwrap();
+    let asking = original.replace("DELTA_GRPC", "GRPC").replace("cluster: edge", "cluster: sotw");
+    assert_ne!(asking, original);
+    let folder = work_dir::new("sotw-envoy").unwrap();
+    let bootstrap = folder.join("sotw.yaml");
+    fs::write(&bootstrap, render::bootstrap(&asking, &ports).unwrap()).unwrap();
+    let command = envoy::serve(gateway.toolbox(), &bootstrap, 1);
+    let _envoy = Process::start("Envoy (SotW)", command, folder.join("envoy.log")).unwrap();
+    gateway.wait_for_status("/first", 200).unwrap();
+
+    // A cluster comes and goes with its route.
+    let mut second = first.clone();
+    second.clusters = vec![format!("c: {{ endpoints: [\"{}\"] }}", upstreams::b().address())];
+    second.routes.push(yaml::prefix("/second", "c"));
+    gateway.edit(|_| text(&second, &ports)).unwrap();
+    gateway.wait_for_status("/second", 200).unwrap();
+    gateway.edit(|_| text(&first, &ports)).unwrap();
+    gateway.wait_for_status("/second", 404).unwrap();
+
+    let status = gateway.status().unwrap();
+    let proxies = status["proxies"].as_array().unwrap();
+    assert!(proxies.iter().any(|proxy| proxy["flavour"] == "sotw" && proxy["group"] == "sotw"), "{status}");
 }
