@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 
 use crate::gateway::{self, Located, Problem, Report, SourceFile};
 use crate::rollout::{Desired, Rollout};
@@ -11,6 +11,7 @@ use crate::source::file::{self, FileSource, ReadError};
 use crate::source::key_file;
 use crate::source::key_url::KeyFetcher;
 use crate::source::watch::Watch;
+use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
 use crate::translate::{self, KeySets};
 
@@ -146,9 +147,9 @@ impl Follow {
         self.metrics.reloaded(true);
         self.fetcher.follow(&self.current.gateway);
         self.rollout.apply(&self.current);
-        let mut status = self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut status = lock(&self.status);
         status.version.clone_from(&self.current.version);
-        status.loaded_at = now();
+        status.loaded_at = unix_seconds(SystemTime::now());
         status.error = None;
     }
 
@@ -157,7 +158,8 @@ impl Follow {
             ConfigError::Read(_) => Vec::new(),
             ConfigError::Wrong(report) => report.problems.clone(),
         };
-        let problem = ConfigProblem { text: error.to_string(), problems, since: now() };
+        let problem =
+            ConfigProblem { text: error.to_string(), problems, since: unix_seconds(SystemTime::now()) };
         if !self.set_error(Some(problem)) {
             // Polled again, and still the same.
             return;
@@ -182,7 +184,7 @@ impl Follow {
 
     /// Whether that is news.
     fn set_error(&self, error: Option<ConfigProblem>) -> bool {
-        let mut status = self.status.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut status = lock(&self.status);
         let text = |error: &Option<ConfigProblem>| error.as_ref().map(|error| error.text.clone());
         let is_news = text(&status.error) != text(&error);
         if is_news {
@@ -194,10 +196,6 @@ impl Follow {
         }
         is_news
     }
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What people and monitoring ask: status page, `/status`, `/metrics`, `/healthz`, `/readyz`. Read-only.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -15,6 +15,7 @@ use crate::discovery::registry::Connected;
 use crate::discovery::session::Flavour;
 use crate::follow::ConfigStatus;
 use crate::rollout::{GroupStatus, Statuses};
+use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
 
 /// Everything the pages show.
@@ -87,7 +88,7 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
     let groups = lock(&sources.groups).clone();
     let proxies = sources.registry.list().iter().map(|connected| proxy(connected, &groups)).collect();
     let config = lock(&sources.config).clone();
-    Json(Status { now: unix(SystemTime::now()), config, groups, proxies })
+    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies })
 }
 
 fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, GroupStatus>) -> Proxy {
@@ -97,7 +98,7 @@ fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, Grou
         let nack = status.nack.as_ref().map(|nack| Nack {
             version: nack.version.to_string(),
             message: nack.message.clone(),
-            at: unix(nack.at),
+            at: unix_seconds(nack.at),
         });
         let sent = status.sent.as_ref().map(|(version, _)| version.to_string());
         let acked = status.acked.as_ref().map(|version| version.to_string());
@@ -141,12 +142,4 @@ async fn metrics(State(sources): State<Sources>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn unix(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
 }

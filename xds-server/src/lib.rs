@@ -22,6 +22,7 @@ pub mod serve;
 pub mod settings;
 pub mod snapshot;
 pub mod source;
+mod status;
 pub mod telemetry;
 pub mod translate;
 

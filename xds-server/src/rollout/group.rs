@@ -11,10 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 use super::plan::{Plan, Stage};
-use super::{Context, Desired, GroupStatus, Statuses, lock, unix_seconds};
+use super::{Context, Desired, GroupStatus, Statuses};
 use crate::gateway::Gateway;
 use crate::snapshot::{Snapshot, SnapshotBuilder, TypeUrl};
 use crate::source::key_url::{self, KeyUrls};
+use crate::status::{lock, unix_seconds};
 use crate::translate::{KeySets, Target, translate};
 
 /// A cluster is ready a little after it was accepted: Envoy's main thread accepts, once the cluster is warm, and its
@@ -129,7 +130,6 @@ impl Group {
             self.untold = true;
         }
         self.published = snapshot;
-        self.update_status();
     }
 
     /// Ends once the next stage may begin. The last stage never ends: it tells when it has arrived.
@@ -137,15 +137,18 @@ impl Group {
         let mut revision = self.context.registry.watch();
         let settled = self.plan.stage() == Stage::Settled;
         // Else the time would be that of the proxy's start.
-        let was_awaited = !self.standing().behind.is_empty();
+        let standing = self.standing();
+        self.update_status(&standing);
+        let was_awaited = !standing.behind.is_empty();
         if self.plan.stage() == Stage::Make && !self.has_keys(keys) {
             // One that comes begins this stage anew.
             tokio::time::sleep(KEYS).await;
         }
         loop {
             revision.borrow_and_update();
-            self.update_status();
-            let Standing { arrived, behind, refused } = self.standing();
+            let standing = self.standing();
+            self.update_status(&standing);
+            let Standing { arrived, behind, refused } = standing;
             self.given_up.retain(|stream| behind.contains(stream));
             let awaited = behind.difference(&self.given_up).count();
             self.waiting_since = match awaited {
@@ -219,8 +222,7 @@ impl Group {
         standing
     }
 
-    fn update_status(&self) {
-        let Standing { arrived, behind, refused } = self.standing();
+    fn update_status(&self, Standing { arrived, behind, refused }: &Standing) {
         let mut statuses = lock(&self.statuses);
         let published_at = match statuses.get(&self.name) {
             Some(known) if known.snapshot == **self.published.version() => known.published_at,
@@ -232,8 +234,8 @@ impl Group {
             resources: self.published.len(),
             stage: self.plan.stage().as_str(),
             proxies: arrived + behind.len() + refused,
-            arrived,
-            refused,
+            arrived: *arrived,
+            refused: *refused,
             published_at,
         };
         statuses.insert(self.name.clone(), status);
