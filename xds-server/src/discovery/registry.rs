@@ -61,8 +61,29 @@ pub struct Proxy {
     pub flavour: Flavour,
     /// All types, or one.
     pub scope: Scope,
+    /// `node.metadata`: its top-level strings, as far as they fit the limits. What operators select proxies by.
+    pub labels: BTreeMap<String, String>,
     /// When the stream began.
     pub since: SystemTime,
+}
+
+#[cfg(test)]
+impl Proxy {
+    /// One of that id and group, for tests.
+    pub(crate) fn named(id: &str, group: &str) -> Arc<Proxy> {
+        Arc::new(Proxy {
+            stream: 0,
+            id: id.into(),
+            cluster: group.into(),
+            group: group.into(),
+            peer: None,
+            agent: String::new(),
+            flavour: Flavour::Delta,
+            scope: Scope::Aggregated,
+            labels: BTreeMap::new(),
+            since: SystemTime::UNIX_EPOCH,
+        })
+    }
 }
 
 /// A stream and what it holds at the moment of asking.
@@ -122,23 +143,30 @@ impl Registry {
         all
     }
 
+    /// Shows every stream of a group as it is now, unordered, without a copy. `look` holds up that stream's next
+    /// report, so it must not wait.
+    pub fn visit(&self, group: &str, mut look: impl FnMut(&Arc<Proxy>, &BTreeMap<TypeUrl, TypeStatus>)) {
+        for entry in self.entries(|proxy| proxy.group == group) {
+            look(&entry.proxy, &entry.types.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+
     /// How far the group's streams are. A stream counts for the types it subscribes to; a type's version is reached by
     /// an ACK, or by holding already what it subscribes to.
     pub fn progress(&self, group: &str, snapshot: &Snapshot) -> Progress {
         let mut progress = Progress::default();
-        for entry in self.entries(|proxy| proxy.group == group) {
-            let types = entry.types.lock().unwrap_or_else(PoisonError::into_inner);
+        self.visit(group, |proxy, types| {
             let mut behind = types.iter().filter(|(type_url, status)| {
                 status.is_subscribed() && status.acked.as_ref() != Some(snapshot.set(type_url).version())
             });
             match behind.clone().find(|(_, status)| status.rejected > 0) {
                 Some((type_url, status)) => {
-                    progress.refused.push((entry.proxy.clone(), type_url.clone(), status.clone()));
+                    progress.refused.push((proxy.clone(), type_url.clone(), status.clone()));
                 }
-                None if behind.next().is_some() => progress.pending.push(entry.proxy.clone()),
+                None if behind.next().is_some() => progress.pending.push(proxy.clone()),
                 None => progress.arrived += 1,
             }
-        }
+        });
         progress
     }
 
@@ -148,8 +176,8 @@ impl Registry {
         self.progress(group, snapshot).is_complete()
     }
 
-    /// A number that grows whenever [`progress`](Self::progress) may have changed: connect, disconnect, ACK, NACK, or a
-    /// subscription that needed no response.
+    /// A number that grows whenever what a stream holds or answered may have changed: connect, disconnect, ACK, NACK,
+    /// or a subscription that needed no response.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.0.revision.subscribe()
     }
@@ -229,8 +257,8 @@ impl Registration {
                 match types.get_mut(type_url) {
                     Some(known) if known == status => {}
                     Some(known) => {
-                        moved |=
-                            (&known.acked, known.is_subscribed()) != (&status.acked, status.is_subscribed());
+                        moved |= (&known.answered, &known.acked, known.is_subscribed())
+                            != (&status.answered, &status.acked, status.is_subscribed());
                         *known = status.clone();
                     }
                     None => {

@@ -14,17 +14,7 @@ fn snapshot(body: &str) -> Arc<Snapshot> {
 }
 
 fn connect(registry: &Registry, group: &str) -> (Registration, Session) {
-    let proxy = Proxy {
-        stream: 0,
-        id: "envoy".into(),
-        cluster: group.into(),
-        group: group.into(),
-        peer: None,
-        agent: String::new(),
-        flavour: Flavour::Delta,
-        scope: Scope::Aggregated,
-        since: SystemTime::UNIX_EPOCH,
-    };
+    let proxy = Proxy::clone(&Proxy::named("envoy", group));
     (registry.connect(proxy), Session::new(Flavour::Delta, Scope::Aggregated, SessionLimits::default()))
 }
 

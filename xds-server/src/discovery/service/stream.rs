@@ -3,6 +3,7 @@
 //! While the peer does not read, the task waits to hand over and reads nothing either; when it goes on, it takes the
 //! latest snapshot. Its events: a request, a later snapshot, the peer gone, the service ended.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
+use envoy_types::pb::google::protobuf::value::Kind;
 use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -24,6 +26,10 @@ use crate::discovery::session::{Answer, Flavour, Request, Response, Scope, Sessi
 
 /// Kept of what a node says its software is, in bytes.
 const AGENT_LIMIT: usize = 128;
+
+/// Kept of a node's metadata: so many strings, each with a name and a text of so many bytes at most.
+const LABELS: usize = 32;
+const LABEL_LIMIT: usize = 256;
 
 /// Decodes requests of one flavour.
 pub(super) struct Decoder(pub Flavour);
@@ -80,7 +86,7 @@ impl Stream {
 
         let registration = self.service.registry.connect(self.identify(&mut first)?);
         let proxy = registration.proxy().clone();
-        let mut snapshots = self.service.cache.watch(&proxy.group);
+        let mut snapshots = self.service.cache.watch(&proxy);
         let mut session = Session::new(self.flavour, self.scope.clone(), limits.session);
         session.on_snapshot(snapshots.latest());
         let _disconnect = Logged::connect(&registration);
@@ -138,6 +144,7 @@ impl Stream {
         Ok(Proxy {
             stream: 0,
             agent: agent(&node),
+            labels: labels(&node),
             id: node.id,
             cluster: node.cluster,
             group,
@@ -169,6 +176,23 @@ async fn hand_over(responses: Vec<Response>, out: &mpsc::Sender<Outgoing>, regis
             break;
         }
     }
+}
+
+/// The top-level strings of the node's metadata, the first of them in the order of their names.
+fn labels(node: &Node) -> BTreeMap<String, String> {
+    let fields = node.metadata.iter().flat_map(|metadata| &metadata.fields);
+    let mut labels: BTreeMap<String, String> = fields
+        .filter_map(|(name, value)| match &value.kind {
+            Some(Kind::StringValue(text)) if name.len() <= LABEL_LIMIT && text.len() <= LABEL_LIMIT => {
+                Some((name.clone(), text.clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    while labels.len() > LABELS {
+        labels.pop_last();
+    }
+    labels
 }
 
 fn agent(node: &Node) -> String {
@@ -258,6 +282,22 @@ mod tests {
         assert_eq!(start.elapsed(), Duration::ZERO);
         pace.then(async {}).await;
         assert_eq!(start.elapsed().as_millis(), 100);
+    }
+
+    #[test]
+    fn labels_are_the_strings_of_the_metadata_within_bounds() {
+        use envoy_types::pb::google::protobuf::{Struct, Value};
+        let text = |text: &str| Value { kind: Some(Kind::StringValue(text.into())) };
+        let mut fields = std::collections::HashMap::from([
+            ("stage".to_owned(), text("canary")),
+            ("number".to_owned(), Value { kind: Some(Kind::NumberValue(1.0)) }),
+            ("z-long".to_owned(), text(&"x".repeat(LABEL_LIMIT + 1))),
+        ]);
+        let node = |fields| Node { metadata: Some(Struct { fields }), ..Default::default() };
+        let expected = BTreeMap::from([("stage".to_owned(), "canary".to_owned())]);
+        assert_eq!(labels(&node(fields.clone())), expected);
+        fields.extend((0..1000).map(|n| (format!("more-{n:04}"), text(""))));
+        assert_eq!(labels(&node(fields)).len(), LABELS);
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl Delivery {
         self.rejected.extend(names.filter(|name| self.wanted.wants(name)).cloned());
         message.truncate(message.floor_char_boundary(MESSAGE_LIMIT));
         self.status.nack = Some(Nack { version: version.clone(), message: message.clone(), at: now });
-        self.status.rejected = self.rejected.len();
+        self.settle();
         Some(Answer::Nack { type_url: self.type_url.clone(), version, message })
     }
 
@@ -194,10 +194,15 @@ impl Delivery {
             && (behind || self.all_owed || self.owed.iter().any(|name| set.get(name).is_some()))
     }
 
-    /// Whether the client was brought to `set`, whole, and has answered.
+    /// Whether the client was brought to `set`, whole, and has accepted it. Whoever refused serves something older,
+    /// and what that refers to must stay.
     pub fn is_idle(&self, set: &ResourceSet) -> bool {
         let there = self.base.as_ref().is_some_and(|base| base.is_same(set));
-        there && self.outstanding.is_none() && self.owed.is_empty() && !self.all_owed
+        there && self.owes_nothing() && self.rejected.is_empty()
+    }
+
+    fn owes_nothing(&self) -> bool {
+        self.outstanding.is_none() && self.owed.is_empty() && !self.all_owed
     }
 
     /// Makes the response that brings the client to `set`, if there is anything to say and nothing unanswered.
@@ -357,13 +362,14 @@ impl Delivery {
         response
     }
 
-    /// Records that the client holds all of `base`, if it does.
+    /// Records that the client has answered for all of `base`, and whether it holds it, if so.
     fn settle(&mut self) {
         self.status.rejected = self.rejected.len();
-        let settled =
-            self.outstanding.is_none() && self.owed.is_empty() && !self.all_owed && self.rejected.is_empty();
-        if let (true, Some(base)) = (settled, &self.base) {
-            self.status.acked = Some(base.version().clone());
+        if let (true, Some(base)) = (self.owes_nothing(), &self.base) {
+            self.status.answered = Some(base.version().clone());
+            if self.rejected.is_empty() {
+                self.status.acked = Some(base.version().clone());
+            }
         }
     }
 

@@ -17,6 +17,8 @@ pub struct TypeStatus {
     /// The version of the type's set which the client is known to hold, as far as it subscribes: by ACK, or because
     /// nothing it subscribes to changed, or because it came with it.
     pub acked: Option<Arc<str>>,
+    /// The version of the type's set of which the client has answered everything it was sent, be it by refusing.
+    pub answered: Option<Arc<str>>,
     /// The last refusal on this stream, also when it was made good since.
     pub nack: Option<Nack>,
     /// Resources refused and not replaced since; not 0 means that the last word on something was a NACK.

@@ -147,3 +147,21 @@ fn a_reconnecting_client_whose_cluster_changed_gets_its_endpoints_again() {
     };
     assert_eq!(short(&peer.send(Request::Delta(eds))), ["EDS service=service"]);
 }
+
+#[test]
+fn a_client_that_refused_its_new_routes_keeps_the_clusters_of_the_old_ones() {
+    let old = snapshot(&[(CDS, "blue=1"), (RDS, "r=blue")]);
+    let mut peer = Peer::new(Flavour::Delta, &old);
+    let cds = one(peer.ask(CDS, &["*"]));
+    peer.ack(&cds, &[]);
+    let rds = one(peer.ask(RDS, &["r"]));
+    peer.ack(&rds, &[]);
+
+    let sent = peer.publish(&snapshot(&[(CDS, "green=1"), (RDS, "r=green")]));
+    assert_eq!(short(&sent), ["CDS green=1", "RDS r=green"]);
+    peer.ack(&sent[0], &[]);
+    assert_eq!(peer.nack(&sent[1], &[]), [], "it serves by routes to blue");
+    let repaired = peer.publish(&snapshot(&[(CDS, "green=1"), (RDS, "r=right")]));
+    assert_eq!(short(&repaired), ["RDS r=right"]);
+    assert_eq!(short(&peer.ack(&repaired[0], &[])), ["CDS -blue"]);
+}
