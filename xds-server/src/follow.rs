@@ -49,7 +49,13 @@ fn check(files: Vec<SourceFile>, base_dir: &Path, read_at: Instant) -> Result<De
         return Err(report(problems));
     }
     let key_files = keys.files;
-    Ok(Desired { version, gateway: loaded.gateway, key_files, read_at })
+    Ok(Desired {
+        version,
+        gateway: loaded.gateway,
+        source_map: Arc::new(loaded.source_map),
+        key_files,
+        read_at,
+    })
 }
 
 /// What is served, and what is wrong with what is on disk; for the status page.

@@ -16,7 +16,7 @@ pub mod position;
 pub mod report;
 mod route_name;
 pub mod scalar;
-mod source_map;
+pub mod source_map;
 
 pub use model::Gateway;
 use position::Positions;

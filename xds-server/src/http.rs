@@ -130,7 +130,8 @@ async fn ready(State(sources): State<Sources>) -> (StatusCode, &'static str) {
 }
 
 async fn metrics(State(sources): State<Sources>) -> Response {
-    match sources.metrics.render(&sources.registry) {
+    let groups = lock(&sources.groups).clone();
+    match sources.metrics.render(&sources.registry, &groups) {
         Ok(text) => {
             let mut response = text.into_response();
             let kind = HeaderValue::from_static("text/plain; version=0.0.4");

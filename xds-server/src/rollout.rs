@@ -1,24 +1,32 @@
 //! Which proxies may have which configuration, and when.
 //!
-//! One task a group of proxies ([`group`]) follows the desired gateway and the issuers' keys, and publishes
-//! snapshots in the order that [`plan`] says, each once every proxy has accepted the one before. Nothing here
-//! knows YAML or streams.
+//! One task a group of proxies ([`group`]) follows the desired gateway and the issuers' keys. A [`lane`] publishes
+//! snapshots in the order that [`plan`] says, each once every proxy has answered for the one before. What a proxy
+//! refuses ([`refusal`]) is held at its last good state ([`hold`]); canaries go first, and are judged ([`canary`]).
+//! Nothing here knows protos or streams.
 
+pub mod canary;
 mod group;
+pub mod hold;
+mod lane;
 pub mod plan;
+pub mod refusal;
+pub mod report;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::discovery::{Registry, SnapshotCache};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, SourceMap};
 use crate::source::key_file::KeyFiles;
 use crate::source::key_url::KeyUrls;
 use crate::telemetry::Metrics;
+use canary::Loads;
+pub use report::{GroupStatus, Statuses};
 
 /// A checked gateway on its way to the proxies.
 #[derive(Debug)]
@@ -27,10 +35,27 @@ pub struct Desired {
     pub version: String,
     /// What they say.
     pub gateway: Gateway,
+    /// Where they say it.
+    pub source_map: Arc<SourceMap>,
     /// Issuers' keys that came with them.
     pub key_files: KeyFiles,
     /// When it was read, for the time it takes to arrive.
     pub read_at: Instant,
+}
+
+impl Desired {
+    /// The same, but for the gateway, which takes parts of `older`'s.
+    fn with_gateway(&self, gateway: Gateway, older: &Self) -> Self {
+        let mut key_files = older.key_files.clone();
+        key_files.extend(self.key_files.clone());
+        Self {
+            version: self.version.clone(),
+            gateway,
+            source_map: Arc::clone(&self.source_map),
+            key_files,
+            read_at: self.read_at,
+        }
+    }
 }
 
 /// What every group's task needs.
@@ -42,6 +67,8 @@ pub struct Context {
     pub registry: Registry,
     /// Keys that were fetched.
     pub key_urls: watch::Receiver<KeyUrls>,
+    /// What a group's proxies have reported of their requests.
+    pub loads: Arc<dyn Fn(&str) -> Loads + Send + Sync>,
     /// Folder of the `.wasm` files, as Envoy sees it.
     pub wasm_dir: String,
     /// Time for proxies to accept one step; then the others go on.
@@ -49,30 +76,6 @@ pub struct Context {
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
-
-/// Where a group is; for the status page.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct GroupStatus {
-    /// Version of the configuration it goes to.
-    pub version: String,
-    /// Version of its snapshot.
-    pub snapshot: String,
-    /// Resources in the snapshot.
-    pub resources: usize,
-    /// `make`, `move` or `settled`.
-    pub stage: &'static str,
-    /// Proxies connected, and those of them that have accepted the snapshot.
-    pub proxies: usize,
-    /// Proxies that have it.
-    pub arrived: usize,
-    /// Proxies that refused part of it.
-    pub refused: usize,
-    /// When the snapshot was published, in seconds since 1970.
-    pub published_at: u64,
-}
-
-/// Statuses of all groups.
-pub type Statuses = Arc<Mutex<BTreeMap<String, GroupStatus>>>;
 
 /// Moves all groups to whatever is desired.
 pub struct Rollout {

@@ -71,6 +71,7 @@ impl Server {
             cache: cache.clone(),
             registry: registry.clone(),
             key_urls: fetcher.subscribe(),
+            loads: Arc::new(|_| std::collections::BTreeMap::new()),
             wasm_dir: wasm_dir.to_string_lossy().into_owned(),
             deadline: settings.rollout_deadline,
             metrics: Arc::clone(&metrics),

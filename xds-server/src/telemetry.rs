@@ -1,5 +1,6 @@
 //! Logs and metrics.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IsTerminal;
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use prometheus::{
     TextEncoder,
 };
 use tracing_subscriber::EnvFilter;
+
+use crate::rollout::GroupStatus;
 
 /// Human text on a terminal, JSON lines elsewhere; always to standard error.
 ///
@@ -80,13 +83,68 @@ impl Metrics {
     ///
     /// # Errors
     /// When a metric can't be written.
-    pub fn render(&self, discovery: &crate::discovery::Registry) -> Result<String, prometheus::Error> {
+    pub fn render(
+        &self,
+        discovery: &crate::discovery::Registry,
+        groups: &BTreeMap<String, GroupStatus>,
+    ) -> Result<String, prometheus::Error> {
         let mut families = self.registry.gather();
         families.extend(discovery_metrics(discovery)?.gather());
+        families.extend(group_metrics(discovery, groups)?.gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+/// Where each group is, and how much its proxies are served.
+fn group_metrics(
+    discovery: &crate::discovery::Registry,
+    groups: &BTreeMap<String, GroupStatus>,
+) -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    let gauge = |name: &str, help: &str, labels: &[&str]| GaugeVec::new(Opts::new(name, help), labels);
+    let proxies = gauge("tollgate_xds_proxies", "Connected proxies, by group", &["group"])?;
+    let pending = gauge(
+        "tollgate_rollout_pending_proxies",
+        "Proxies that have not answered for the group's snapshot, by group",
+        &["group"],
+    )?;
+    let held = gauge(
+        "tollgate_rollout_held",
+        "Clusters and listeners that a proxy refused, by group and whether all proxies keep the last good (last_good)",
+        &["group", "last_good"],
+    )?;
+    let resources = gauge(
+        "tollgate_snapshot_resources",
+        "Resources in the group's snapshot, by group and type",
+        &["group", "type"],
+    )?;
+    let bytes = gauge(
+        "tollgate_snapshot_bytes",
+        "Bytes of the group's snapshot, by group and type",
+        &["group", "type"],
+    )?;
+    for (group, status) in groups {
+        let mut ids = BTreeSet::new();
+        discovery.visit(group, |proxy, _| {
+            ids.insert(proxy.id.clone());
+        });
+        proxies.with_label_values(&[group]).set(ids.len() as f64);
+        pending.with_label_values(&[group]).set(status.waiting.len() as f64);
+        for last_good in [true, false] {
+            let count = status.held.iter().filter(|held| held.last_good == last_good).count();
+            held.with_label_values(&[group.as_str(), &last_good.to_string()]).set(count as f64);
+        }
+        for (type_name, size) in &status.types {
+            resources.with_label_values(&[group, *type_name]).set(size.resources as f64);
+            bytes.with_label_values(&[group, *type_name]).set(size.bytes as f64);
+        }
+    }
+    for gauge in [proxies, pending, held, resources, bytes] {
+        registry.register(Box::new(gauge))?;
+    }
+    Ok(registry)
 }
 
 /// The discovery service keeps plain numbers; they become metrics when somebody asks.

@@ -70,8 +70,8 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
     let mut resources = Vec::new();
     let mut clusters = BTreeMap::new();
     for gateway in target.present {
-        for name in cluster_names(group, gateway) {
-            if let Some(cluster) = gateway.clusters.get(name) {
+        for name in listeners(group, gateway).flat_map(|(_, listener)| clusters_of(gateway, listener)) {
+            if let Some((name, cluster)) = gateway.clusters.get_key_value(&name) {
                 clusters.insert(name, cluster);
             }
         }
@@ -124,22 +124,30 @@ fn named(policy: &Option<PolicyRef>) -> Option<&Name> {
     }
 }
 
-/// Clusters that the group's routes and policies send to.
-fn cluster_names<'a>(group: &str, gateway: &'a Gateway) -> BTreeSet<&'a Name> {
-    let mut names = BTreeSet::new();
-    for (_, listener) in listeners(group, gateway) {
-        let routes = listener.virtual_hosts.iter().flat_map(|virtual_host| &virtual_host.routes);
-        names.extend(routes.flat_map(|route| &route.to).map(|destination| &destination.cluster));
-        for policies in route_policies(listener) {
-            let policy = named(&policies.auth).and_then(|name| gateway.policies.auth.get(name));
-            for provider in policy.into_iter().flat_map(|policy| &policy.any_of) {
-                if let AuthProvider::ApiKey(keys) = provider {
-                    names.extend(keys.introspection.as_ref().map(|introspection| &introspection.cluster));
-                }
+/// Clusters that the listener's routes and policies send to.
+pub fn clusters_of(gateway: &Gateway, listener: &Listener) -> BTreeSet<Name> {
+    let routes = listener.virtual_hosts.iter().flat_map(|virtual_host| &virtual_host.routes);
+    let mut names: BTreeSet<Name> =
+        routes.flat_map(|route| &route.to).map(|destination| destination.cluster.clone()).collect();
+    for name in policies_of(listener).0 {
+        let policy = gateway.policies.auth.get(&name);
+        for provider in policy.into_iter().flat_map(|policy| &policy.any_of) {
+            if let AuthProvider::ApiKey(keys) = provider {
+                names.extend(keys.introspection.as_ref().map(|introspection| introspection.cluster.clone()));
             }
         }
     }
     names
+}
+
+/// Auth and rate limit policies that the listener's routes use.
+pub fn policies_of(listener: &Listener) -> (BTreeSet<Name>, BTreeSet<Name>) {
+    let (mut auth, mut rate_limit) = (BTreeSet::new(), BTreeSet::new());
+    for policies in route_policies(listener) {
+        auth.extend(named(&policies.auth).cloned());
+        rate_limit.extend(named(&policies.rate_limit).cloned());
+    }
+    (auth, rate_limit)
 }
 
 /// Packs a message into an `Any`.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Gateway, HealthCheck, Listener, PolicyRefs};
+use super::model::{Canary, Gateway, HealthCheck, Listener, PolicyRefs};
 use super::position::join;
 use super::report::Problem;
 use super::scalar::{Name, PolicyRef};
@@ -37,7 +37,11 @@ fn known<V>(kind: &str, map: &BTreeMap<Name, V>, name: &Name, pointer: String, p
 
 fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
     for (group, proxies) in &gateway.proxies {
-        let pointer = format!("/proxies/{group}/listeners");
+        let pointer = join("/proxies", group.as_str());
+        if let Some(canary) = &proxies.canary {
+            self::canary(&format!("{pointer}/canary"), canary, problems);
+        }
+        let pointer = format!("{pointer}/listeners");
         let mut addresses = BTreeMap::new();
         for (index, name) in proxies.listeners.iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
@@ -54,6 +58,18 @@ fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
             }
         }
     }
+}
+
+fn canary(pointer: &str, canary: &Canary, problems: &mut Vec<Problem>) {
+    if canary.share.is_some() != canary.labels.is_empty() {
+        let problem = Problem::key(pointer, "canaries are chosen either by `labels` or by `share`");
+        problems.push(problem.help("write {labels: {stage: canary}} or {share: 10}"));
+    }
+    if let Some(share) = canary.share {
+        within(&format!("{pointer}/share"), "share", share, 1..=99, problems);
+    }
+    let percent = canary.max_error_percent;
+    within(&format!("{pointer}/max_error_percent"), "max_error_percent", percent, 0..=100, problems);
 }
 
 fn listener(gateway: &Gateway, pointer: &str, listener: &Listener, problems: &mut Vec<Problem>) {

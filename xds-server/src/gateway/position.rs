@@ -59,6 +59,17 @@ impl Positions {
         self.values.contains_key(pointer)
     }
 
+    /// Every value inside the one at `pointer`, itself included, with its pointer, unordered.
+    pub fn inside(&self, pointer: &str) -> impl Iterator<Item = (&str, Position)> {
+        let is_inside = move |other: &str| {
+            other.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.values
+            .iter()
+            .map(|(pointer, position)| (&**pointer, *position))
+            .filter(move |(other, _)| is_inside(other))
+    }
+
     /// Whether the line may hold a secret: a key set, or what stands where a key's hash should.
     pub fn is_secret(&self, line: usize) -> bool {
         let secret = |pointer: &str| pointer.ends_with("/sha256") || pointer.contains("/jwks/inline");

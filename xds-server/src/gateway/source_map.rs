@@ -5,6 +5,18 @@ use std::path::PathBuf;
 use super::position::Positions;
 use super::report::{Located, Problem};
 
+/// Whether `name` stands in `message` as a word of its own: `api` is not in `api-canary`.
+pub fn mentions(message: &str, name: &str) -> bool {
+    let inside = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '/' | '.');
+    !name.is_empty()
+        && message.match_indices(name).any(|(start, _)| {
+            let (before, after) = (&message[..start], &message[start + name.len()..]);
+            // A full stop ends a sentence, or goes on with the name.
+            let rest = after.strip_prefix('.').filter(|rest| !rest.starts_with(inside)).unwrap_or(after);
+            !before.ends_with(inside) && !rest.starts_with(inside)
+        })
+}
+
 /// One file of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
@@ -37,6 +49,27 @@ impl SourceMap {
         Some(self.locate_in(index, problem))
     }
 
+    /// Finds what somebody else's words about the value at `pointer` are about: of the values inside it, the longest
+    /// that they quote; else the value itself. The words are the message.
+    pub fn locate_words(&self, pointer: &str, words: &str) -> Option<Located> {
+        let quoted = |(file, positions): &(SourceFile, Positions)| {
+            let inside = positions.inside(pointer).filter_map(|(pointer, position)| {
+                let line = file.text.lines().nth(position.line.checked_sub(1)?)?;
+                let text: String = line.chars().skip(position.column - 1).take(position.width).collect();
+                let text = text.trim_matches(['"', '\'']);
+                (text.len() > 1 && mentions(words, text)).then(|| (text.len(), pointer.to_owned()))
+            });
+            // Of equals the first in the order of pointers.
+            inside.max_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)))
+        };
+        let best = self.files.iter().filter_map(quoted).max_by_key(|(length, _)| *length);
+        let (pointer, at_key) = match best {
+            Some((_, pointer)) => (pointer, false),
+            None => (pointer.to_owned(), true),
+        };
+        self.locate(Problem { at_key, ..Problem::value(pointer, words) })
+    }
+
     pub(super) fn locate_in(&self, index: usize, problem: Problem) -> Located {
         let (file, positions) = &self.files[index];
         let position = match problem.at_key {
@@ -44,5 +77,45 @@ impl SourceMap {
             false => positions.value(&problem.pointer),
         };
         Located::new(problem, file, positions, position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source_map(text: &str) -> SourceMap {
+        let mut map = SourceMap::default();
+        map.push(SourceFile { path: "g.yaml".into(), text: text.into() }, Positions::of(text).0);
+        map
+    }
+
+    #[test]
+    fn words_are_placed_at_the_value_they_quote_and_else_at_its_key() {
+        let map =
+            source_map("listeners:\n  a: { address: 1.2.3.4:80, x: 80 }\n  b: { address: \"1.2.3.4:80\" }\n");
+        let at = |pointer: &str, words: &str| {
+            let place = map.locate_words(pointer, words).unwrap();
+            (place.line, place.column, place.message)
+        };
+        let words = "listener b: cannot bind '1.2.3.4:80'";
+        assert_eq!(at("/listeners/b", words), (3, 17, words.into()));
+        assert_eq!(at("/listeners/a", words), (2, 17, words.into()));
+        assert_eq!(at("/listeners/a", "no"), (2, 3, "no".into()));
+    }
+
+    #[test]
+    fn names_are_words_of_their_own() {
+        for (message, expected) in [
+            ("api: x", true),
+            ("'api'", true),
+            ("of api.", true),
+            ("api.v2", false),
+            ("my-api", false),
+            ("apis", false),
+        ] {
+            assert_eq!(mentions(message, "api"), expected, "{message}");
+        }
+        assert!(!mentions("x", ""));
     }
 }

@@ -1,59 +1,60 @@
-//! One group of proxies on its way: publishes a step, waits for its ACKs, publishes the next.
+//! One group of proxies on its way, as a task. Its events: another gateway is wanted; an issuer's keys changed; a
+//! lane's step is done, has arrived, or was refused; it is time to judge canaries.
 //!
-//! What can happen while it waits: every proxy has the step; one refused it (the group stays where nothing is
-//! broken, until the YAML changes); the deadline passes (whoever is behind is waited for no more, until it has caught
-//! up); the YAML or an issuer's keys change.
+//! A refusal never holds the group up: the [`Unit`]s that it concerns go back to what was last good, for all proxies,
+//! and the rest moves on. Where a proxy does not say which resource is wrong, everything that changed goes back, and is
+//! tried again one by one.
 
-use std::collections::BTreeSet;
+mod refused;
+mod trial;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::watch;
 
-use super::plan::{Plan, Stage};
-use super::{Context, Desired, GroupStatus, Statuses};
-use crate::gateway::Gateway;
-use crate::snapshot::{Snapshot, SnapshotBuilder, TypeUrl};
-use crate::source::key_url::{self, KeyUrls};
+use super::hold::{Unit, compose};
+use super::lane::{Happened, KEYS, Lane, Standing};
+use super::report::{GroupStatus, Held, Statuses, TypeSize};
+use super::{Context, Desired};
+use crate::snapshot::{ResourceSet, Snapshot};
+use crate::source::key_url::KeyUrls;
 use crate::status::{lock, unix_seconds};
-use crate::translate::{KeySets, Target, translate};
+use trial::{Phase, Trial, tell_canaries};
 
-/// A cluster is ready a little after it was accepted: Envoy's main thread accepts, once the cluster is warm, and its
-/// workers learn of it next.
-const WORKERS: Duration = Duration::from_millis(20);
-
-/// Time for issuers to give their keys before a step goes on without them. At the start, Envoys that come back hold
-/// keys that work: better nothing new than a configuration without keys.
-const KEYS: Duration = Duration::from_secs(5);
-
-/// Types whose resources refer to others.
-const REFERRING: [TypeUrl; 2] = [TypeUrl::LISTENER, TypeUrl::ROUTE];
+/// How often canaries' requests are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 struct Group {
     name: String,
-    plan: Plan<Desired>,
-    published: Arc<Snapshot>,
-    /// When the change that is under way began.
-    changed_at: Instant,
-    /// Something was published, and nothing said yet of its arrival.
-    untold: bool,
-    /// Since when somebody is waited for. Edits that follow each other don't begin anew.
-    waiting_since: Option<Instant>,
-    /// Streams that took too long, and are waited for no more until they have caught up.
-    given_up: BTreeSet<u64>,
+    /// What the files say, whatever is made of it.
+    wanted: Arc<Desired>,
+    /// The way of all proxies, but for the canaries while there is a trial.
+    stable: Lane,
+    trial: Option<Trial>,
+    good: Option<Good>,
+    held: BTreeMap<Unit, Entry>,
+    keys: KeyUrls,
     context: Context,
     statuses: Statuses,
 }
 
-/// Where the group's proxies are with the step that is out.
-#[derive(Default)]
-struct Standing {
-    /// Streams that have accepted it.
-    arrived: usize,
-    /// Streams that have not, and did not refuse it either.
-    behind: BTreeSet<u64>,
-    /// Streams that refused part of it.
-    refused: usize,
+/// What every proxy has answered for, and as it was published.
+struct Good {
+    desired: Arc<Desired>,
+    snapshot: Arc<Snapshot>,
+    /// Not good: refused, and nothing better known.
+    but: BTreeSet<Unit>,
+}
+
+/// A refused unit.
+struct Entry {
+    /// What said it.
+    refused: Arc<Desired>,
+    /// It only changed together with what was refused: to be tried again by itself.
+    is_suspect: bool,
+    held: Held,
 }
 
 /// Runs for as long as `desired` has a sender.
@@ -65,211 +66,144 @@ pub(super) async fn run(
 ) {
     let first = Arc::clone(&desired.borrow_and_update());
     let mut keys = context.key_urls.clone();
+    let stable = Lane::new(&name, Arc::clone(&first), context.clone());
+    // Whoever fetches tells of keys that don't come.
+    drop(tokio::time::timeout(KEYS, keys.wait_for(|keys| stable.has_keys(keys))).await);
     let mut group = Group {
         name,
-        published: Arc::default(),
-        changed_at: first.read_at,
-        untold: false,
-        waiting_since: None,
-        given_up: BTreeSet::new(),
-        plan: Plan::new(first),
+        wanted: first,
+        stable,
+        trial: None,
+        good: None,
+        held: BTreeMap::new(),
+        keys: keys.borrow_and_update().clone(),
         context,
         statuses,
     };
-    // Whoever fetches tells of keys that don't come.
-    drop(tokio::time::timeout(KEYS, keys.wait_for(|keys| group.has_keys(keys))).await);
+    group.publish();
     loop {
-        let key_urls = keys.borrow_and_update().clone();
-        group.publish(&key_urls);
+        let Group { stable, trial, keys: key_urls, name, statuses, .. } = &mut group;
+        let is_watching = trial.as_ref().is_some_and(|trial| matches!(trial.phase, Phase::Watching { .. }));
+        let on_trial = async {
+            match trial {
+                Some(trial) => {
+                    trial
+                        .lane
+                        .step(key_urls, |lane, standing| tell_canaries(name, lane, standing, statuses))
+                        .await
+                }
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             changed = desired.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                let target = Arc::clone(&desired.borrow_and_update());
-                group.changed_at = target.read_at;
-                group.plan.retarget(target);
+                let wanted = Arc::clone(&desired.borrow_and_update());
+                group.want(wanted);
             }
             changed = keys.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                group.changed_at = Instant::now();
+                let now = Instant::now();
+                group.keys = keys.borrow_and_update().clone();
+                group.lanes().for_each(|lane| lane.changed_at = now);
+                group.publish();
             }
-            () = group.step(&key_urls) => group.plan.advance(),
+            happened = stable.step(key_urls, |lane, standing| tell(name, lane, standing, statuses)) => {
+                group.on_stable(happened);
+            }
+            happened = on_trial => group.on_trial(happened),
+            () = tokio::time::sleep(LOOK_EVERY), if is_watching => group.judge(),
         }
     }
 }
 
 impl Group {
-    /// Publishes the plan's step, if it differs from what is out.
-    fn publish(&mut self, key_urls: &KeyUrls) {
-        let target = self.plan.target();
-        let present: Vec<&Gateway> =
-            self.plan.present().into_iter().map(|desired| &desired.gateway).collect();
-        let keys = KeySets { files: target.key_files.clone(), urls: key_urls.clone() };
-        let resources = translate(
-            &self.name,
-            Target {
-                serving: &self.plan.serving().gateway,
-                present: &present,
-                keys: &keys,
-                wasm_dir: &self.context.wasm_dir,
-            },
-        );
-        let mut builder = SnapshotBuilder::replacing(&self.published);
-        for resource in &resources {
-            builder.insert(&TypeUrl::new(&resource.type_url), &resource.name, &resource.body);
-        }
-        let snapshot = Arc::new(builder.build());
-        if snapshot.version() != self.published.version() || self.context.cache.get(&self.name).is_none() {
-            let stage = self.plan.stage().as_str();
-            tracing::debug!(group = self.name, stage, snapshot = %snapshot.version(), "snapshot published");
-            self.context.cache.set(&self.name, Arc::clone(&snapshot));
-            self.untold = true;
-        }
-        self.published = snapshot;
+    fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        std::iter::once(&mut self.stable).chain(self.trial.as_mut().map(|trial| &mut trial.lane))
     }
 
-    /// Ends once the next stage may begin. The last stage never ends: it tells when it has arrived.
-    async fn step(&mut self, keys: &KeyUrls) {
-        let mut revision = self.context.registry.watch();
-        let settled = self.plan.stage() == Stage::Settled;
-        // Else the time would be that of the proxy's start.
-        let standing = self.standing();
-        self.update_status(&standing);
-        let was_awaited = !standing.behind.is_empty();
-        if self.plan.stage() == Stage::Make && !self.has_keys(keys) {
-            // One that comes begins this stage anew.
-            tokio::time::sleep(KEYS).await;
+    fn publish(&mut self) {
+        let keys = self.keys.clone();
+        self.lanes().for_each(|lane| lane.publish(&keys));
+    }
+
+    /// Another gateway is wanted: for canaries first, where there are any.
+    fn want(&mut self, wanted: Arc<Desired>) {
+        self.held.retain(|unit, entry| !unit.differs(&wanted.gateway, &entry.refused.gateway));
+        self.wanted = wanted;
+        let target = self.target();
+        let config = self.wanted.gateway.proxies.get(&*self.name).and_then(|proxies| proxies.canary.clone());
+        match config.filter(|config| self.has_canaries(config)) {
+            Some(config) => self.try_with_canaries(config, target),
+            None => self.go(target),
         }
-        loop {
-            revision.borrow_and_update();
-            let standing = self.standing();
-            self.update_status(&standing);
-            let Standing { arrived, behind, refused } = standing;
-            self.given_up.retain(|stream| behind.contains(stream));
-            let awaited = behind.difference(&self.given_up).count();
-            self.waiting_since = match awaited {
-                0 => None,
-                _ => self.waiting_since.or_else(|| Some(Instant::now())),
-            };
-            // A proxy that refused serves its old routes: what they refer to must stay, however long.
-            if awaited == 0 && refused == 0 {
-                if !settled {
-                    // Nothing new is out where only routes were edited.
-                    if self.plan.stage() == Stage::Make && self.untold {
-                        tokio::time::sleep(WORKERS).await;
-                    }
-                    return;
-                }
-                if arrived > 0 && self.untold {
-                    self.untold = false;
-                    self.tell_arrived(arrived, was_awaited);
-                }
-            }
-            let deadline = self.waiting_since.map(|since| since + self.context.deadline);
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                self.warn_overdue(&behind);
-                self.given_up.extend(behind);
-                continue;
-            }
-            let overdue = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                changed = revision.changed() => if changed.is_err() { return std::future::pending().await },
-                () = overdue => {}
-            }
-        }
+        self.tell_held();
+        self.publish();
     }
 
-    /// Whether the keys of every issuer that the target names were fetched.
-    fn has_keys(&self, keys: &KeyUrls) -> bool {
-        key_url::urls(&self.plan.target().gateway).keys().all(|url| keys.contains_key(url))
-    }
-
-    /// Where the proxies are with what the next stage needs: all of the snapshot, or, while making, what listeners and
-    /// routes refer to. A proxy that refused old routes must still get new ones.
-    fn standing(&self) -> Standing {
-        let making = self.plan.stage() == Stage::Make;
-        let assignments = self.published.set(&TypeUrl::ENDPOINT).len();
-        let mut standing = Standing::default();
-        for connected in self.context.registry.list() {
-            if connected.proxy.group != self.name {
-                continue;
-            }
-            // A cluster whose endpoints are still to be asked for is not ready.
-            let has_clusters = connected.types.get(&TypeUrl::CLUSTER).is_some_and(|status| status.wildcard);
-            let asked = connected.types.get(&TypeUrl::ENDPOINT).map_or(0, |status| status.names);
-            let (mut behind, mut refused) = (has_clusters && asked < assignments, false);
-            for (type_url, status) in &connected.types {
-                if status.is_subscribed() && !(making && REFERRING.contains(type_url)) {
-                    refused |= status.rejected > 0;
-                    behind |= status.acked.as_ref() != Some(self.published.set(type_url).version());
-                }
-            }
-            match (refused, behind) {
-                (true, _) => standing.refused += 1,
-                (false, true) => drop(standing.behind.insert(connected.proxy.stream)),
-                (false, false) => standing.arrived += 1,
-            }
-        }
-        standing
-    }
-
-    fn update_status(&self, Standing { arrived, behind, refused }: &Standing) {
-        let mut statuses = lock(&self.statuses);
-        let published_at = match statuses.get(&self.name) {
-            Some(known) if known.snapshot == **self.published.version() => known.published_at,
-            _ => unix_seconds(SystemTime::now()),
-        };
-        let status = GroupStatus {
-            version: self.plan.target().version.clone(),
-            snapshot: self.published.version().to_string(),
-            resources: self.published.len(),
-            stage: self.plan.stage().as_str(),
-            proxies: arrived + behind.len() + refused,
-            arrived: *arrived,
-            refused: *refused,
-            published_at,
-        };
-        statuses.insert(self.name.clone(), status);
-    }
-
-    /// `was_awaited`: proxies were there when it was published, so that the time says how fast it was.
-    fn tell_arrived(&self, proxies: usize, was_awaited: bool) {
-        let took = self.changed_at.elapsed();
-        if was_awaited {
-            self.context.metrics.arrived(&self.name, took);
-        }
-        tracing::info!(
-            group = self.name,
-            version = self.plan.target().version,
-            proxies,
-            resources = self.published.len(),
-            took_ms = was_awaited.then(|| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
-            "configuration pushed"
-        );
-    }
-
-    fn warn_overdue(&self, behind: &BTreeSet<u64>) {
-        let connected = self.context.registry.list();
-        let pending: Vec<&str> = connected
+    /// What is wanted, less what is held.
+    fn target(&self) -> Arc<Desired> {
+        let held: BTreeSet<Unit> = self
+            .held
             .iter()
-            .filter(|connected| behind.contains(&connected.proxy.stream))
-            .map(|connected| connected.proxy.id.as_str())
+            .filter(|(_, entry)| entry.held.last_good)
+            .map(|(unit, _)| unit.clone())
             .collect();
-        let stage = self.plan.stage().as_str();
-        tracing::warn!(
-            group = self.name,
-            stage,
-            ?pending,
-            "proxies did not accept a change in time; going on without them"
-        );
+        match &self.good {
+            Some(good) if !held.is_empty() => {
+                let gateway = compose(&self.wanted.gateway, &good.desired.gateway, &held);
+                Arc::new(self.wanted.with_gateway(gateway, &good.desired))
+            }
+            _ => Arc::clone(&self.wanted),
+        }
     }
+
+    /// Everybody goes there.
+    fn go(&mut self, target: Arc<Desired>) {
+        for lane in self.lanes() {
+            lane.changed_at = target.read_at;
+            lane.plan.retarget(Arc::clone(&target));
+        }
+        if let Some(trial) = &mut self.trial {
+            trial.phase = Phase::Joining;
+        }
+    }
+
+    fn on_stable(&mut self, happened: Happened) {
+        match happened {
+            Happened::StepDone => self.stable.plan.advance(),
+            Happened::Arrived => self.arrived(),
+            Happened::Refused(refusals) => self.refused(&refusals),
+        }
+        self.publish();
+        self.join();
+    }
+}
+
+/// Shows where a group is.
+fn tell(group: &str, lane: &Lane, standing: &Standing, statuses: &Statuses) {
+    let mut statuses = lock(statuses);
+    let known = statuses.entry(group.to_owned()).or_default();
+    let snapshot = &lane.published;
+    if known.snapshot != **snapshot.version() {
+        known.snapshot = snapshot.version().to_string();
+        known.published_at = unix_seconds(SystemTime::now());
+        let size = |set: &ResourceSet| TypeSize { resources: set.len(), bytes: set.delta_len() };
+        known.types = snapshot.types().map(|(type_url, set)| (type_url.short(), size(set))).collect();
+    }
+    *known = GroupStatus {
+        version: lane.plan.target().version.clone(),
+        resources: snapshot.len(),
+        stage: lane.plan.stage().as_str(),
+        proxies: standing.arrived + standing.behind.len(),
+        arrived: standing.arrived,
+        refused: standing.refused,
+        waiting: standing.waiting.iter().cloned().collect(),
+        ..std::mem::take(known)
+    };
 }

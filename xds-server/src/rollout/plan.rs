@@ -49,6 +49,12 @@ pub struct Plan<T> {
     stage: Stage,
 }
 
+impl<T> Clone for Plan<T> {
+    fn clone(&self) -> Self {
+        Self { served: self.served.clone(), target: Arc::clone(&self.target), stage: self.stage }
+    }
+}
+
 impl<T> Plan<T> {
     /// A group that has nothing to move away from.
     pub fn new(target: Arc<T>) -> Self {

@@ -10,6 +10,8 @@ use envoy_types::pb::envoy::config::listener::v3::Listener;
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use envoy_types::pb::google::protobuf::value::Kind;
+use envoy_types::pb::google::protobuf::{Struct, Value};
 use envoy_types::pb::google::rpc::Status;
 use prost::Name;
 use tokio::sync::mpsc;
@@ -48,10 +50,18 @@ pub fn shown(response: &DeltaDiscoveryResponse) -> String {
 impl Proxy {
     /// Connects as a proxy of `group`, and asks for all clusters and listeners.
     pub async fn connect(address: SocketAddr, group: &str) -> Self {
+        Self::connect_as(address, group, &format!("{group}-1"), &[]).await
+    }
+
+    /// Connects under a node id, with strings in the node's metadata.
+    pub async fn connect_as(address: SocketAddr, group: &str, id: &str, labels: &[(&str, &str)]) -> Self {
         let mut client =
             AggregatedDiscoveryServiceClient::connect(format!("http://{address}")).await.unwrap();
         let (requests, receiver) = mpsc::channel(16);
-        let node = Node { id: format!("{group}-1"), cluster: group.into(), ..Node::default() };
+        let text = |text: &str| Value { kind: Some(Kind::StringValue(text.into())) };
+        let fields = labels.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        let metadata = Some(Struct { fields });
+        let node = Node { id: id.into(), cluster: group.into(), metadata, ..Node::default() };
         let first =
             DeltaDiscoveryRequest { node: Some(node), type_url: Cluster::type_url(), ..Default::default() };
         requests.send(first).await.unwrap();
@@ -74,6 +84,18 @@ impl Proxy {
             ..Default::default()
         })
         .await;
+    }
+
+    /// The next response, which must say that this cluster alone is gone. Its endpoints go with it, as Envoy has it.
+    pub async fn expect_removal_of(&mut self, cluster: &str) {
+        let removal = self.expect(&format!("CDS -{cluster}")).await;
+        self.send(DeltaDiscoveryRequest {
+            type_url: ClusterLoadAssignment::type_url(),
+            resource_names_unsubscribe: vec![cluster.to_owned()],
+            ..Default::default()
+        })
+        .await;
+        self.accept(&removal).await;
     }
 
     pub async fn accept(&self, response: &DeltaDiscoveryResponse) {
