@@ -11,6 +11,8 @@ use tokio::net::TcpListener;
 use crate::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
 use crate::follow::{self, ConfigError, Follow};
 use crate::http::{self, Sources};
+use crate::load_reports::LoadReports;
+use crate::load_reports::service::LoadService;
 use crate::rollout::{Context, Rollout};
 use crate::settings::Serve;
 use crate::source::file::FileSource;
@@ -36,6 +38,7 @@ pub struct Server {
     http: TcpListener,
     follow: Follow,
     discovery: DiscoveryService,
+    load: LoadService,
     sources: Sources,
 }
 
@@ -77,9 +80,19 @@ impl Server {
         });
         let groups = rollout.statuses();
         let follow = Follow::start(source, first, watch, fetcher, rollout, Arc::clone(&metrics));
-        let sources = Sources { config: follow.status(), groups, registry: registry.clone(), metrics };
+        let reports = LoadReports::default();
+        let sources = Sources {
+            config: follow.status(),
+            groups,
+            registry: registry.clone(),
+            reports: reports.clone(),
+            cache: cache.clone(),
+            metrics,
+        };
         let discovery = DiscoveryService::new(cache, registry, Limits::default());
-        Ok(Self { grpc, http, follow, discovery, sources })
+        let interval = settings.load_reporting.load_report_interval;
+        let load = LoadService::new(discovery.clone(), reports, interval);
+        Ok(Self { grpc, http, follow, discovery, load, sources })
     }
 
     /// Where Envoys connect, with the real port.
@@ -103,7 +116,7 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, discovery, sources } = self;
+        let Self { grpc, http, follow, discovery, load, sources } = self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
@@ -115,7 +128,8 @@ impl Server {
                 .with_graceful_shutdown(wait(stopped.clone()))
                 .into_future(),
         );
-        let mut served = std::pin::pin!(discovery.serve_with_listener(grpc, wait(stopped)));
+        let routes = discovery.routes().add_service(load.into_server());
+        let mut served = std::pin::pin!(discovery.serve_routes(routes, grpc, wait(stopped)));
         // None of them ends by itself: one that did would leave a server that looks well and is not.
         tokio::select! {
             () = shutdown => {}

@@ -7,6 +7,7 @@
 )]
 
 mod discovery;
+mod load_reports;
 mod program;
 mod proxy;
 mod rollout;

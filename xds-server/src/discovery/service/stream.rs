@@ -17,8 +17,8 @@ use tonic::codec::DecodeBuf;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Status, Streaming};
 
+use super::DiscoveryService;
 use super::body::Outgoing;
-use super::{DiscoveryService, Peer};
 use crate::discovery::registry::{Proxy, Registration};
 use crate::discovery::session::{Answer, Flavour, Request, Response, Scope, Session, Turn};
 
@@ -121,20 +121,7 @@ impl Stream {
             Request::StateOfTheWorld(request) => request.node.take(),
             Request::Delta(request) => request.node.take(),
         };
-        let node = node.filter(|node| !node.id.is_empty());
-        let node = node.ok_or_else(|| Status::invalid_argument("the first request must carry node.id"))?;
-        let group = (self.service.grouping)(&Peer { node: &node, connection: &self.connection }).map_err(
-            |reason| {
-                tracing::warn!(node = node.id, cluster = node.cluster, reason, "proxy refused");
-                Status::permission_denied(reason)
-            },
-        )?;
-        let limit = self.service.limits.node_id_bytes;
-        if [&node.id, &node.cluster, &group].iter().any(|name| name.len() > limit) {
-            return Err(Status::invalid_argument(format!(
-                "node.id or node.cluster is longer than {limit} bytes"
-            )));
-        }
+        let (node, group) = self.service.identify(node, &self.connection)?;
         Ok(Proxy {
             stream: 0,
             agent: agent(&node),
