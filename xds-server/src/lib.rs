@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use settings::{Cli, Command, Serve, Validate};
 
+pub mod client_status;
 pub mod discovery;
 pub mod follow;
 pub mod gateway;

@@ -1,6 +1,6 @@
-//! Durations as protobuf has them. Nothing else of protobuf.
+//! Durations and times as protobuf has them. Nothing else of protobuf.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use envoy_types::pb::google::protobuf;
 
@@ -17,6 +17,12 @@ pub(crate) fn read_duration(duration: protobuf::Duration) -> Duration {
     let seconds = u64::try_from(duration.seconds).unwrap_or_default();
     let nanos = u32::try_from(duration.nanos).unwrap_or_default();
     Duration::from_secs(seconds).saturating_add(Duration::from_nanos(nanos.into()))
+}
+
+/// A time for the wire; before 1970 is 1970.
+pub(crate) fn timestamp(time: SystemTime) -> protobuf::Timestamp {
+    let since = duration(time.duration_since(UNIX_EPOCH).unwrap_or_default());
+    protobuf::Timestamp { seconds: since.seconds, nanos: since.nanos }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use crate::client_status::{AnswerLimits, ClientStatusService};
 use crate::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
 use crate::follow::{self, ConfigError, Follow};
 use crate::http::{self, Sources};
@@ -39,6 +40,7 @@ pub struct Server {
     follow: Follow,
     discovery: DiscoveryService,
     load: LoadService,
+    client_status: ClientStatusService,
     sources: Sources,
 }
 
@@ -92,7 +94,9 @@ impl Server {
         let discovery = DiscoveryService::new(cache, registry, Limits::default());
         let interval = settings.load_reporting.load_report_interval;
         let load = LoadService::new(discovery.clone(), reports, interval);
-        Ok(Self { grpc, http, follow, discovery, load, sources })
+        let visibility = settings.client_status.visibility;
+        let client_status = ClientStatusService::new(discovery.clone(), visibility, AnswerLimits::default());
+        Ok(Self { grpc, http, follow, discovery, load, client_status, sources })
     }
 
     /// Where Envoys connect, with the real port.
@@ -116,7 +120,7 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, discovery, load, sources } = self;
+        let Self { grpc, http, follow, discovery, load, client_status, sources } = self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
@@ -128,7 +132,8 @@ impl Server {
                 .with_graceful_shutdown(wait(stopped.clone()))
                 .into_future(),
         );
-        let routes = discovery.routes().add_service(load.into_server());
+        let routes =
+            discovery.routes().add_service(load.into_server()).add_service(client_status.into_server());
         let mut served = std::pin::pin!(discovery.serve_routes(routes, grpc, wait(stopped)));
         // None of them ends by itself: one that did would leave a server that looks well and is not.
         tokio::select! {

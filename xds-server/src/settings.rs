@@ -1,5 +1,6 @@
 //! What can be set: a flag and an environment variable each.
 
+mod client_status;
 mod load_reports;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use client_status::ClientStatus;
 pub use load_reports::LoadReporting;
 
 /// Tollgate's control plane: pushes listeners, routes, clusters and filters to stock Envoys from YAML that is
@@ -87,6 +89,10 @@ pub struct Serve {
     /// Load reports.
     #[command(flatten)]
     pub load_reporting: LoadReporting,
+
+    /// Client status.
+    #[command(flatten)]
+    pub client_status: ClientStatus,
 
     /// Folder for what a restart must still know: the issuers' keys that were fetched last.
     #[arg(long, env = "TOLLGATE_STATE_DIR", default_value = ".run/xds-server")]

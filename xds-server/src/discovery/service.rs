@@ -79,6 +79,11 @@ impl DiscoveryService {
         &self.cache
     }
 
+    /// Who is connected.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     /// What one peer may take.
     pub fn limits(&self) -> &Limits {
         &self.limits

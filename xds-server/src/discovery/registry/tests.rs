@@ -25,7 +25,8 @@ fn connect(registry: &Registry, group: &str) -> (Registration, Session) {
         scope: Scope::Aggregated,
         since: SystemTime::UNIX_EPOCH,
     };
-    (registry.connect(proxy), Session::new(Flavour::Delta, Scope::Aggregated, SessionLimits::default()))
+    let session = || Session::new(Flavour::Delta, Scope::Aggregated, SessionLimits::default());
+    (registry.connect(proxy, Arc::new(Mutex::new(session()))), session())
 }
 
 fn request(registration: &Registration, session: &mut Session, nonce: &str, error: Option<&str>) {

@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -78,11 +79,12 @@ impl Stream {
         let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
         let Some(mut first) = first else { return Ok(()) };
 
-        let registration = self.service.registry.connect(self.identify(&mut first)?);
+        let session = Arc::new(Mutex::new(Session::new(self.flavour, self.scope.clone(), limits.session)));
+        let registration = self.service.registry.connect(self.identify(&mut first)?, session.clone());
+        let session = || session.lock().unwrap_or_else(PoisonError::into_inner);
         let proxy = registration.proxy().clone();
         let mut snapshots = self.service.cache.watch(&proxy.group);
-        let mut session = Session::new(self.flavour, self.scope.clone(), limits.session);
-        session.on_snapshot(snapshots.latest());
+        session().on_snapshot(snapshots.latest());
         let _disconnect = Logged::connect(&registration);
 
         let mut pace = Pace::new(limits.requests_per_second, limits.request_burst);
@@ -91,19 +93,19 @@ impl Stream {
             let turn = match next.take() {
                 Some(request) => {
                     pace.take();
-                    let turn = session.on_request(request, SystemTime::now());
+                    let turn = session().on_request(request, SystemTime::now());
                     turn.map_err(|refusal| {
                         tracing::warn!(node = proxy.id, stream = proxy.stream, %refusal, "request refused");
                         Status::invalid_argument(refusal.to_string())
                     })?
                 }
-                None => Turn { responses: session.on_snapshot(snapshots.latest()), answer: None },
+                None => Turn { responses: session().on_snapshot(snapshots.latest()), answer: None },
             };
             if let Some(Answer::Nack { type_url, version, message }) = &turn.answer {
                 let (node, stream) = (&proxy.id, proxy.stream);
                 tracing::warn!(node, stream, r#type = type_url.short(), %version, reason = message, "configuration refused");
             }
-            registration.report(&session, turn.responses.iter().map(|r| r.type_url.clone()), turn.answer);
+            registration.report(&session(), turn.responses.iter().map(|r| r.type_url.clone()), turn.answer);
             hand_over(turn.responses, out, &registration).await;
             tokio::select! {
                 request = pace.then(requests.message()) => match request? {
