@@ -16,6 +16,7 @@ mod credentials;
 mod edits;
 mod launcher;
 mod limits;
+mod load_reports;
 mod matches;
 mod parity;
 mod routes;

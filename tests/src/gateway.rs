@@ -69,6 +69,17 @@ impl Gateway {
         Self::start_edge(stack(name)?, |folder, ports| one_file(folder, &yaml(ports)))
     }
 
+    /// As [`Self::edge_only`], with further arguments for xds-server.
+    pub fn edge_only_with(
+        name: &str,
+        xds_arguments: &[&str],
+        yaml: impl FnOnce(&Ports) -> String,
+    ) -> Result<Self> {
+        let xds_arguments = xds_arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let stack = Stack { xds_arguments, ..stack(name)? };
+        Self::start_edge(stack, |folder, ports| one_file(folder, &yaml(ports)))
+    }
+
     /// As [`Self::edge_only`], with one worker in Envoy, so that a bench can load it fully.
     pub fn single_worker(name: &str, yaml: impl FnOnce(&Ports) -> String) -> Result<Self> {
         let stack = Stack { concurrency: 1, ..stack(name)? };
@@ -229,7 +240,8 @@ pub fn replace(path: &Path, text: &str) -> Result<()> {
 fn stack(name: &str) -> Result<Stack> {
     let folder = work_dir::new(name)?;
     let gateway = folder.join("gateway.yaml");
-    Ok(Stack { toolbox: Toolbox::find()?, ports: Ports::free()?, folder, gateway, concurrency: 2 })
+    let (toolbox, ports) = (Toolbox::find()?, Ports::free()?);
+    Ok(Stack { toolbox, ports, folder, gateway, concurrency: 2, xds_arguments: Vec::new() })
 }
 
 /// A test that failed while it held the lock has said so itself.

@@ -35,6 +35,8 @@ pub struct Stack {
     pub gateway: PathBuf,
     /// Workers of each Envoy.
     pub concurrency: u32,
+    /// Further arguments of xds-server.
+    pub xds_arguments: Vec<String>,
 }
 
 /// Which of the two Envoys.
@@ -72,6 +74,7 @@ impl Stack {
         command.args(["--http-address", &loopback(self.ports.xds_http).to_string()]);
         command.arg("--wasm-dir").arg(&self.toolbox.wasm);
         command.arg("--state-dir").arg(self.folder.join("xds-server"));
+        command.args(&self.xds_arguments);
         self.start("xds-server", command, log, || http_ready(self.ports.xds_http))
     }
 

@@ -10,10 +10,11 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde::Serialize;
 
-use crate::discovery::Registry;
 use crate::discovery::registry::Connected;
 use crate::discovery::session::Flavour;
+use crate::discovery::{Registry, SnapshotCache};
 use crate::follow::ConfigStatus;
+use crate::load_reports::{LoadReports, Loads};
 use crate::rollout::{GroupStatus, Statuses};
 use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
@@ -27,6 +28,10 @@ pub struct Sources {
     pub groups: Statuses,
     /// Who is connected.
     pub registry: Registry,
+    /// What load they report.
+    pub reports: LoadReports,
+    /// What they are served.
+    pub cache: SnapshotCache,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -50,6 +55,8 @@ struct Status {
     config: ConfigStatus,
     groups: std::collections::BTreeMap<String, GroupStatus>,
     proxies: Vec<Proxy>,
+    /// By group and cluster, as the proxies report it.
+    load: Loads,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +95,8 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
     let groups = lock(&sources.groups).clone();
     let proxies = sources.registry.list().iter().map(|connected| proxy(connected, &groups)).collect();
     let config = lock(&sources.config).clone();
-    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies })
+    let load = sources.reports.by_cluster(&sources.cache);
+    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies, load })
 }
 
 fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, GroupStatus>) -> Proxy {
@@ -131,7 +139,8 @@ async fn ready(State(sources): State<Sources>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(sources): State<Sources>) -> Response {
     let groups = lock(&sources.groups).clone();
-    match sources.metrics.render(&sources.registry, &groups) {
+    let load = sources.reports.by_cluster(&sources.cache);
+    match sources.metrics.render(&sources.registry, &groups, &load) {
         Ok(text) => {
             let mut response = text.into_response();
             let kind = HeaderValue::from_static("text/plain; version=0.0.4");

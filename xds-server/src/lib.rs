@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! source (files) → gateway (YAML model, checked) → translate (Envoy protos) → snapshot (immutable, versioned)
-//!    → rollout (who may move to it, and when) → discovery (per-stream xDS state) → Envoy
+//!    → rollout (who may move to it, and when) → discovery (per-stream xDS state) → Envoy → load_reports
 //! ```
 //!
 //! Data flows that way only. `gateway` knows no proto, `translate` does no I/O, `discovery` knows neither.
@@ -12,10 +12,13 @@ use std::process::ExitCode;
 
 use settings::{Cli, Command, Serve, Validate};
 
+pub mod client_status;
 pub mod discovery;
 pub mod follow;
 pub mod gateway;
 pub mod http;
+pub mod load_reports;
+mod proto_time;
 pub mod reference;
 pub mod rollout;
 pub mod serve;

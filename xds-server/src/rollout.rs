@@ -22,10 +22,10 @@ use tokio::task::JoinSet;
 
 use crate::discovery::{Registry, SnapshotCache};
 use crate::gateway::{Gateway, SourceMap};
+use crate::load_reports::LoadReports;
 use crate::source::key_file::KeyFiles;
 use crate::source::key_url::KeyUrls;
 use crate::telemetry::Metrics;
-use canary::Loads;
 pub use report::{GroupStatus, Statuses};
 
 /// A checked gateway on its way to the proxies.
@@ -68,7 +68,7 @@ pub struct Context {
     /// Keys that were fetched.
     pub key_urls: watch::Receiver<KeyUrls>,
     /// What a group's proxies have reported of their requests.
-    pub loads: Arc<dyn Fn(&str) -> Loads + Send + Sync>,
+    pub reports: LoadReports,
     /// Folder of the `.wasm` files, as Envoy sees it.
     pub wasm_dir: String,
     /// Time for proxies to accept one step; then the others go on.

@@ -8,9 +8,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use tokio::net::TcpListener;
 
+use crate::client_status::{AnswerLimits, ClientStatusService};
 use crate::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
 use crate::follow::{self, ConfigError, Follow};
 use crate::http::{self, Sources};
+use crate::load_reports::LoadReports;
+use crate::load_reports::service::LoadService;
 use crate::rollout::{Context, Rollout};
 use crate::settings::Serve;
 use crate::source::file::FileSource;
@@ -36,6 +39,8 @@ pub struct Server {
     http: TcpListener,
     follow: Follow,
     discovery: DiscoveryService,
+    load: LoadService,
+    client_status: ClientStatusService,
     sources: Sources,
 }
 
@@ -66,21 +71,32 @@ impl Server {
                 tracing::warn!(folder = %wasm_dir.display(), module, "no such filter here; build it with `make wasm`");
             }
         }
-        let (cache, registry) = (SnapshotCache::new(), Registry::new());
+        let (cache, registry, reports) = (SnapshotCache::new(), Registry::new(), LoadReports::default());
         let rollout = Rollout::new(Context {
             cache: cache.clone(),
             registry: registry.clone(),
             key_urls: fetcher.subscribe(),
-            loads: Arc::new(|_| std::collections::BTreeMap::new()),
+            reports: reports.clone(),
             wasm_dir: wasm_dir.to_string_lossy().into_owned(),
             deadline: settings.rollout_deadline,
             metrics: Arc::clone(&metrics),
         });
         let groups = rollout.statuses();
         let follow = Follow::start(source, first, watch, fetcher, rollout, Arc::clone(&metrics));
-        let sources = Sources { config: follow.status(), groups, registry: registry.clone(), metrics };
+        let sources = Sources {
+            config: follow.status(),
+            groups,
+            registry: registry.clone(),
+            reports: reports.clone(),
+            cache: cache.clone(),
+            metrics,
+        };
         let discovery = DiscoveryService::new(cache, registry, Limits::default());
-        Ok(Self { grpc, http, follow, discovery, sources })
+        let interval = settings.load_reporting.load_report_interval;
+        let load = LoadService::new(discovery.clone(), reports, interval);
+        let visibility = settings.client_status.visibility;
+        let client_status = ClientStatusService::new(discovery.clone(), visibility, AnswerLimits::default());
+        Ok(Self { grpc, http, follow, discovery, load, client_status, sources })
     }
 
     /// Where Envoys connect, with the real port.
@@ -104,7 +120,7 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, discovery, sources } = self;
+        let Self { grpc, http, follow, discovery, load, client_status, sources } = self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
@@ -116,7 +132,9 @@ impl Server {
                 .with_graceful_shutdown(wait(stopped.clone()))
                 .into_future(),
         );
-        let mut served = std::pin::pin!(discovery.serve_with_listener(grpc, wait(stopped)));
+        let routes =
+            discovery.routes().add_service(load.into_server()).add_service(client_status.into_server());
+        let mut served = std::pin::pin!(discovery.serve_routes(routes, grpc, wait(stopped)));
         // None of them ends by itself: one that did would leave a server that looks well and is not.
         tokio::select! {
             () = shutdown => {}

@@ -1,10 +1,16 @@
 //! What can be set: a flag and an environment variable each.
 
+mod client_status;
+mod load_reports;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+
+pub use client_status::ClientStatus;
+pub use load_reports::LoadReporting;
 
 /// Tollgate's control plane: pushes listeners, routes, clusters and filters to stock Envoys from YAML that is
 /// edited live.
@@ -29,7 +35,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve a gateway to Envoys, and follow its files while they are edited.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Check a gateway as `serve` would, and say what is wrong with it.
     Validate(Validate),
     /// Print the reference of every YAML field (Markdown).
@@ -79,6 +85,14 @@ pub struct Serve {
     /// How long a proxy may take to accept a step of a change before the others go on without it.
     #[arg(long, env = "TOLLGATE_ROLLOUT_DEADLINE", default_value = "10s", value_parser = duration)]
     pub rollout_deadline: Duration,
+
+    /// Load reports.
+    #[command(flatten)]
+    pub load_reporting: LoadReporting,
+
+    /// Client status.
+    #[command(flatten)]
+    pub client_status: ClientStatus,
 
     /// Folder for what a restart must still know: the issuers' keys that were fetched last.
     #[arg(long, env = "TOLLGATE_STATE_DIR", default_value = ".run/xds-server")]

@@ -10,6 +10,7 @@ use prometheus::{
 };
 use tracing_subscriber::EnvFilter;
 
+use crate::load_reports::Loads;
 use crate::rollout::GroupStatus;
 
 /// Human text on a terminal, JSON lines elsewhere; always to standard error.
@@ -79,7 +80,7 @@ impl Metrics {
         self.propagation.with_label_values(&[group]).observe(took.as_secs_f64());
     }
 
-    /// Prometheus text of everything, with what the discovery service counts.
+    /// Prometheus text of everything, with what the discovery service counts and the proxies report.
     ///
     /// # Errors
     /// When a metric can't be written.
@@ -87,10 +88,12 @@ impl Metrics {
         &self,
         discovery: &crate::discovery::Registry,
         groups: &BTreeMap<String, GroupStatus>,
+        load: &Loads,
     ) -> Result<String, prometheus::Error> {
         let mut families = self.registry.gather();
         families.extend(discovery_metrics(discovery)?.gather());
         families.extend(group_metrics(discovery, groups)?.gather());
+        families.extend(load_metrics(load)?.gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
@@ -167,5 +170,42 @@ fn discovery_metrics(discovery: &crate::discovery::Registry) -> Result<Registry,
     for counter in [pushes, acks, nacks] {
         registry.register(Box::new(counter))?;
     }
+    Ok(registry)
+}
+
+/// What the proxies report of their clusters. The names come from the configuration, so there are no more labels.
+fn load_metrics(loads: &Loads) -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    let requests = CounterVec::new(
+        Opts::new(
+            "tollgate_upstream_requests_total",
+            "Requests the proxies completed, by group, cluster and result (success, error)",
+        ),
+        &["group", "cluster", "result"],
+    )?;
+    let labels = ["group", "cluster"];
+    let dropped = CounterVec::new(
+        Opts::new(
+            "tollgate_upstream_requests_dropped_total",
+            "Requests the proxies did not send on, as a circuit breaker was open or load was shed",
+        ),
+        &labels,
+    )?;
+    let in_progress = GaugeVec::new(
+        Opts::new("tollgate_upstream_requests_in_progress", "Requests open when the proxies last reported"),
+        &labels,
+    )?;
+    for (group, clusters) in loads {
+        for (cluster, load) in clusters {
+            let total = &load.total;
+            requests.with_label_values(&[group, cluster, "success"]).inc_by(total.successful as f64);
+            requests.with_label_values(&[group, cluster, "error"]).inc_by(total.errors as f64);
+            dropped.with_label_values(&[group, cluster]).inc_by(total.dropped as f64);
+            in_progress.with_label_values(&[group, cluster]).set(total.in_progress as f64);
+        }
+    }
+    registry.register(Box::new(requests))?;
+    registry.register(Box::new(dropped))?;
+    registry.register(Box::new(in_progress))?;
     Ok(registry)
 }

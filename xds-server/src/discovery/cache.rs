@@ -85,10 +85,17 @@ impl SnapshotCache {
             .collect()
     }
 
-    /// Follows the snapshot a proxy is served, whether its group has one yet or not.
-    pub fn watch(&self, proxy: &Arc<Proxy>) -> Watch {
-        let receiver = self.lock().entry(proxy.group.clone()).or_default().subscribe();
-        Watch { cache: self.clone(), proxy: proxy.clone(), receiver: Some(receiver) }
+    /// Follows the group's snapshot, whether it has one yet or not.
+    pub fn watch(&self, group: &str) -> Watch {
+        let receiver = self.lock().entry(group.to_owned()).or_default().subscribe();
+        Watch { cache: self.clone(), group: group.to_owned(), proxy: None, receiver: Some(receiver) }
+    }
+
+    /// Follows the snapshot that a proxy is served, which is not its group's while it is a canary.
+    pub fn watch_as(&self, proxy: &Arc<Proxy>) -> Watch {
+        let mut watch = self.watch(&proxy.group);
+        watch.proxy = Some(proxy.clone());
+        watch
     }
 
     // Held for a map look-up only: never while sending to a client.
@@ -108,7 +115,8 @@ impl std::fmt::Debug for Canary {
 #[derive(Debug)]
 pub struct Watch {
     cache: SnapshotCache,
-    proxy: Arc<Proxy>,
+    group: String,
+    proxy: Option<Arc<Proxy>>,
     receiver: Option<watch::Receiver<Published>>,
 }
 
@@ -116,8 +124,8 @@ impl Watch {
     /// The latest, marked as seen.
     pub fn latest(&mut self) -> Current {
         let published = self.receiver.as_mut()?.borrow_and_update();
-        match &published.canary {
-            Some(canary) if (canary.selects)(&self.proxy) => Some(canary.snapshot.clone()),
+        match (&published.canary, &self.proxy) {
+            (Some(canary), Some(proxy)) if (canary.selects)(proxy) => Some(canary.snapshot.clone()),
             _ => published.all.clone(),
         }
     }
@@ -137,7 +145,7 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.receiver = None;
-        forget_if_unused(&mut self.cache.lock(), &self.proxy.group);
+        forget_if_unused(&mut self.cache.lock(), &self.group);
     }
 }
 
@@ -158,7 +166,7 @@ mod tests {
     #[tokio::test]
     async fn a_slow_reader_sees_the_latest_only() {
         let cache = SnapshotCache::new();
-        let mut watch = cache.watch(&Proxy::named("edge-1", "edge"));
+        let mut watch = cache.watch("edge");
         assert!(watch.latest().is_none());
         let last = Arc::new(Snapshot::builder().build());
         cache.set("edge", Arc::default());
@@ -170,11 +178,10 @@ mod tests {
     #[test]
     fn a_group_that_only_a_peer_named_is_forgotten() {
         let cache = SnapshotCache::new();
-        let proxy = Proxy::named("1", "made up");
-        drop((cache.watch(&proxy), cache.watch(&proxy)));
+        drop((cache.watch("made up"), cache.watch("made up")));
         assert!(cache.lock().is_empty());
         cache.set("edge", Arc::default());
-        drop(cache.watch(&Proxy::named("edge-1", "edge")));
+        drop(cache.watch("edge"));
         assert_eq!(cache.groups(), ["edge"]);
     }
 
@@ -182,7 +189,7 @@ mod tests {
     fn canaries_get_their_own_snapshot_until_it_is_taken_back() {
         let cache = SnapshotCache::new();
         let ahead = Arc::new(Snapshot::builder().build());
-        let mut watches = ["edge-1", "edge-2"].map(|id| cache.watch(&Proxy::named(id, "edge")));
+        let mut watches = ["edge-1", "edge-2"].map(|id| cache.watch_as(&Proxy::named(id, "edge")));
         let mut sees_ahead = || watches.each_mut().map(|watch| Arc::ptr_eq(&watch.latest().unwrap(), &ahead));
         cache.set("edge", Arc::default());
         let selects: Selector = Arc::new(|proxy| proxy.id == "edge-2");

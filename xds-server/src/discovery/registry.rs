@@ -40,7 +40,11 @@ struct Shared {
 struct Entry {
     proxy: Arc<Proxy>,
     types: Mutex<BTreeMap<TypeUrl, TypeStatus>>,
+    session: SharedSession,
 }
+
+/// A stream's session, which its task locks for a turn and whoever asks about its resources for the answer.
+pub(super) type SharedSession = Arc<Mutex<Session>>;
 
 /// One stream of one proxy, as its first request described it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,11 +201,26 @@ impl Registry {
         self.0.streams.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// Calls `look` with every `wanted` stream and its session, in order of connection, until it fails. Holds up that
+    /// stream for as long as it looks, and no other.
+    pub fn inspect<E>(
+        &self,
+        wanted: impl Fn(&Proxy) -> bool,
+        mut look: impl FnMut(&Proxy, &Session) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut entries = self.entries(wanted);
+        entries.sort_by_key(|entry| entry.proxy.stream);
+        entries.iter().try_for_each(|entry| {
+            let session = entry.session.lock().unwrap_or_else(PoisonError::into_inner);
+            look(&entry.proxy, &session)
+        })
+    }
+
     /// Adds a stream, which stays until the result is dropped. `proxy.stream` is chosen here.
-    pub(super) fn connect(&self, proxy: Proxy) -> Registration {
+    pub(super) fn connect(&self, proxy: Proxy, session: SharedSession) -> Registration {
         let stream = self.0.next.fetch_add(1, Ordering::Relaxed);
         let proxy = Arc::new(Proxy { stream, ..proxy });
-        let entry = Arc::new(Entry { proxy, types: Mutex::default() });
+        let entry = Arc::new(Entry { proxy, types: Mutex::default(), session });
         self.0.streams.write().unwrap_or_else(PoisonError::into_inner).insert(stream, entry.clone());
         self.tell(Event::Connected(entry.proxy.clone()));
         Registration { registry: self.clone(), entry }

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Status, Streaming};
+use tonic::{Extensions, Status, Streaming};
 
 use super::session::{Flavour, Scope};
 use super::{Limits, Registry, SnapshotCache};
@@ -34,7 +34,7 @@ pub struct Peer<'a> {
     /// `node` of the first request; its id is not empty.
     pub node: &'a Node,
     /// What the transport knows: `TcpConnectInfo`, and certificates under TLS.
-    pub connection: &'a axum::http::Extensions,
+    pub connection: &'a Extensions,
 }
 
 /// Chooses the group whose snapshot a peer is served, or refuses it with a reason it is told.
@@ -74,6 +74,58 @@ impl DiscoveryService {
         methods::router(self).into()
     }
 
+    /// The snapshots it serves.
+    pub fn cache(&self) -> &SnapshotCache {
+        &self.cache
+    }
+
+    /// Who is connected.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What one peer may take.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Who a stream's first request says it is, and its group: the same for every service of this server.
+    ///
+    /// # Errors
+    /// What the stream is to be ended with.
+    pub fn identify(&self, node: Option<Node>, connection: &Extensions) -> Result<(Node, String), Status> {
+        let node = node.filter(|node| !node.id.is_empty());
+        let node = node.ok_or_else(|| Status::invalid_argument("the first request must carry node.id"))?;
+        let group = (self.grouping)(&Peer { node: &node, connection }).map_err(|reason| {
+            tracing::warn!(node = node.id, cluster = node.cluster, reason, "proxy refused");
+            Status::permission_denied(reason)
+        })?;
+        let limit = self.limits.node_id_bytes;
+        if [&node.id, &node.cluster, &group].iter().any(|name| name.len() > limit) {
+            return Err(Status::invalid_argument(format!(
+                "node.id or node.cluster is longer than {limit} bytes"
+            )));
+        }
+        Ok((node, group))
+    }
+
+    /// Counts a stream against [`Limits::streams`] until the result is dropped.
+    ///
+    /// # Errors
+    /// When too many are open.
+    pub fn admit(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.streams.clone().try_acquire_owned().map_err(|_| {
+            tracing::warn!(limit = self.limits.streams, "stream refused: too many are open");
+            Status::resource_exhausted("too many streams are open")
+        })
+    }
+
+    /// Resolves when every stream is to [`end`](Self::end).
+    pub async fn until_ended(&self) {
+        // The sender is ours.
+        drop(self.ended.subscribe().wait_for(|ended| *ended).await);
+    }
+
     /// Ends every stream, now and from now on, with status OK: clients reconnect, here or elsewhere.
     pub fn end(&self) {
         self.ended.send_replace(true);
@@ -97,7 +149,6 @@ impl DiscoveryService {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let limits = &self.limits;
-        let mut ended = self.ended.subscribe();
         let shutdown = async {
             shutdown.await;
             self.end();
@@ -109,8 +160,7 @@ impl DiscoveryService {
             .add_routes(routes)
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
         let overdue = async {
-            // The sender is ours, so this ends by `end` only.
-            drop(ended.wait_for(|ended| *ended).await);
+            self.until_ended().await;
             tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {
@@ -126,9 +176,9 @@ impl DiscoveryService {
         scope: Scope,
         request: axum::extract::Request,
     ) -> axum::response::Response {
-        let Ok(permit) = self.streams.clone().try_acquire_owned() else {
-            tracing::warn!(limit = self.limits.streams, "stream refused: too many are open");
-            return Status::resource_exhausted("too many streams are open").into_http();
+        let permit = match self.admit() {
+            Ok(permit) => permit,
+            Err(status) => return status.into_http(),
         };
         let (parts, body) = request.into_parts();
         let requests =

@@ -16,6 +16,7 @@
 
 mod delivery;
 mod response;
+mod standing;
 mod status;
 mod subscription;
 
@@ -28,6 +29,7 @@ use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, Disc
 use crate::snapshot::{Resource, Snapshot, TypeUrl};
 use delivery::{Claim, Delivery, Made, Warming};
 pub use response::{Cursor, Payload, Response};
+pub use standing::{Held, Standing};
 pub use status::{Answer, Nack, TypeStatus};
 
 /// How much is sent: everything subscribed to, or differences.

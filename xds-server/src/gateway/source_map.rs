@@ -56,7 +56,7 @@ impl SourceMap {
             let inside = positions.inside(pointer).filter_map(|(pointer, position)| {
                 let line = file.text.lines().nth(position.line.checked_sub(1)?)?;
                 let text: String = line.chars().skip(position.column - 1).take(position.width).collect();
-                let text = text.trim_matches(['"', '\'']);
+                let text = text.trim().trim_matches(['"', '\'']);
                 (text.len() > 1 && mentions(words, text)).then(|| (text.len(), pointer.to_owned()))
             });
             // Of equals the first in the order of pointers.

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -23,6 +24,7 @@ pub struct Resource {
     frame: Bytes,
     any_at: usize,
     body_at: usize,
+    made: SystemTime,
     eds_name: OnceLock<Option<Arc<str>>>,
 }
 
@@ -54,6 +56,7 @@ impl Resource {
             frame: frame.freeze(),
             any_at,
             body_at,
+            made: SystemTime::now(),
             eds_name: OnceLock::new(),
         }
     }
@@ -66,6 +69,11 @@ impl Resource {
     /// Identity of the content: two resources of one name and version are taken to be the same.
     pub fn version(&self) -> &Arc<str> {
         &self.version
+    }
+
+    /// When it was made, on this server; one that did not change is kept, and so is this. No part of its identity.
+    pub fn made(&self) -> SystemTime {
+        self.made
     }
 
     /// The encoded message inside the `Any`. May hold secrets: never log it.

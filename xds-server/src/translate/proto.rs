@@ -10,6 +10,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::{RegexMatcher, StringMatcher};
 use envoy_types::pb::google::protobuf::{BoolValue, Duration, UInt32Value};
 
 use crate::gateway::scalar;
+use crate::proto_time;
 
 pub(super) fn uint32(value: u32) -> Option<UInt32Value> {
     Some(UInt32Value { value })
@@ -20,11 +21,7 @@ pub(super) fn boolean(value: bool) -> Option<BoolValue> {
 }
 
 pub(super) fn duration(duration: scalar::Duration) -> Option<Duration> {
-    let duration = duration.get();
-    Some(Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or_default(),
-    })
+    Some(proto_time::duration(duration.get()))
 }
 
 pub(super) fn address(address: &scalar::Address) -> Option<Address> {

@@ -6,7 +6,9 @@
     reason = "test code outside #[test] functions"
 )]
 
+mod client_status;
 mod discovery;
+mod load_reports;
 mod program;
 mod proxy;
 mod rollout;

@@ -17,6 +17,7 @@ use prost::Name;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use xds_server::snapshot::TypeUrl;
 
 /// How long anything may take before a test fails.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -77,10 +78,13 @@ impl Proxy {
     }
 
     pub async fn subscribe<M: Name>(&self, names: &[&str]) {
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        self.ask(&TypeUrl::new(&M::type_url()), names).await;
+    }
+
+    pub async fn ask(&self, type_url: &TypeUrl, names: &[&str]) {
         self.send(DeltaDiscoveryRequest {
-            type_url: M::type_url(),
-            resource_names_subscribe: names,
+            type_url: type_url.to_string(),
+            resource_names_subscribe: names.iter().map(|name| (*name).to_owned()).collect(),
             ..Default::default()
         })
         .await;

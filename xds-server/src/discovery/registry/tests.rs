@@ -15,7 +15,8 @@ fn snapshot(body: &str) -> Arc<Snapshot> {
 
 fn connect(registry: &Registry, group: &str) -> (Registration, Session) {
     let proxy = Proxy::clone(&Proxy::named("envoy", group));
-    (registry.connect(proxy), Session::new(Flavour::Delta, Scope::Aggregated, SessionLimits::default()))
+    let session = || Session::new(Flavour::Delta, Scope::Aggregated, SessionLimits::default());
+    (registry.connect(proxy, Arc::new(Mutex::new(session()))), session())
 }
 
 fn request(registration: &Registration, session: &mut Session, nonce: &str, error: Option<&str>) {

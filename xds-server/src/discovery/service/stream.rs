@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
@@ -19,8 +20,8 @@ use tonic::codec::DecodeBuf;
 use tonic::transport::server::TcpConnectInfo;
 use tonic::{Status, Streaming};
 
+use super::DiscoveryService;
 use super::body::Outgoing;
-use super::{DiscoveryService, Peer};
 use crate::discovery::registry::{Proxy, Registration};
 use crate::discovery::session::{Answer, Flavour, Request, Response, Scope, Session, Turn};
 
@@ -84,11 +85,12 @@ impl Stream {
         let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
         let Some(mut first) = first else { return Ok(()) };
 
-        let registration = self.service.registry.connect(self.identify(&mut first)?);
+        let session = Arc::new(Mutex::new(Session::new(self.flavour, self.scope.clone(), limits.session)));
+        let registration = self.service.registry.connect(self.identify(&mut first)?, session.clone());
+        let session = || session.lock().unwrap_or_else(PoisonError::into_inner);
         let proxy = registration.proxy().clone();
-        let mut snapshots = self.service.cache.watch(&proxy);
-        let mut session = Session::new(self.flavour, self.scope.clone(), limits.session);
-        session.on_snapshot(snapshots.latest());
+        let mut snapshots = self.service.cache.watch_as(&proxy);
+        session().on_snapshot(snapshots.latest());
         let _disconnect = Logged::connect(&registration);
 
         let mut pace = Pace::new(limits.requests_per_second, limits.request_burst);
@@ -97,19 +99,19 @@ impl Stream {
             let turn = match next.take() {
                 Some(request) => {
                     pace.take();
-                    let turn = session.on_request(request, SystemTime::now());
+                    let turn = session().on_request(request, SystemTime::now());
                     turn.map_err(|refusal| {
                         tracing::warn!(node = proxy.id, stream = proxy.stream, %refusal, "request refused");
                         Status::invalid_argument(refusal.to_string())
                     })?
                 }
-                None => Turn { responses: session.on_snapshot(snapshots.latest()), answer: None },
+                None => Turn { responses: session().on_snapshot(snapshots.latest()), answer: None },
             };
             if let Some(Answer::Nack { type_url, version, message }) = &turn.answer {
                 let (node, stream) = (&proxy.id, proxy.stream);
                 tracing::warn!(node, stream, r#type = type_url.short(), %version, reason = message, "configuration refused");
             }
-            registration.report(&session, turn.responses.iter().map(|r| r.type_url.clone()), turn.answer);
+            registration.report(&session(), turn.responses.iter().map(|r| r.type_url.clone()), turn.answer);
             hand_over(turn.responses, out, &registration).await;
             tokio::select! {
                 request = pace.then(requests.message()) => match request? {
@@ -127,20 +129,7 @@ impl Stream {
             Request::StateOfTheWorld(request) => request.node.take(),
             Request::Delta(request) => request.node.take(),
         };
-        let node = node.filter(|node| !node.id.is_empty());
-        let node = node.ok_or_else(|| Status::invalid_argument("the first request must carry node.id"))?;
-        let group = (self.service.grouping)(&Peer { node: &node, connection: &self.connection }).map_err(
-            |reason| {
-                tracing::warn!(node = node.id, cluster = node.cluster, reason, "proxy refused");
-                Status::permission_denied(reason)
-            },
-        )?;
-        let limit = self.service.limits.node_id_bytes;
-        if [&node.id, &node.cluster, &group].iter().any(|name| name.len() > limit) {
-            return Err(Status::invalid_argument(format!(
-                "node.id or node.cluster is longer than {limit} bytes"
-            )));
-        }
+        let (node, group) = self.service.identify(node, &self.connection)?;
         Ok(Proxy {
             stream: 0,
             agent: agent(&node),

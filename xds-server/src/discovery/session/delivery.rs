@@ -14,8 +14,8 @@ use std::time::SystemTime;
 use super::response::{Payload, Response};
 use super::status::{Nack, TypeStatus};
 use super::subscription::{Change, Subscription};
-use super::{Answer, Flavour};
-use crate::snapshot::{Changes, ResourceSet, TypeUrl};
+use super::{Answer, Flavour, Standing};
+use crate::snapshot::{Changes, Resource, ResourceSet, TypeUrl};
 
 /// Kept of a client's error message, in bytes: it may be as long as a request.
 const MESSAGE_LIMIT: usize = 4096;
@@ -203,6 +203,23 @@ impl Delivery {
 
     fn owes_nothing(&self) -> bool {
         self.outstanding.is_none() && self.owed.is_empty() && !self.all_owed
+    }
+
+    /// Where the client is with a name that it wants, `current` being what it is to have of it.
+    pub fn standing(&self, name: &str, current: Option<&Arc<Resource>>) -> Standing {
+        let Some(current) = current else { return Standing::NotSent };
+        let base = self.base.as_ref().and_then(|base| base.get(name));
+        let is_brought = base.is_some_and(|base| base.version() == current.version());
+        if !is_brought || self.all_owed || self.owed.contains(name) {
+            Standing::NotSent
+        } else if self.outstanding.as_ref().is_some_and(|response| response.payload.get(name).is_some()) {
+            // Also where another was refused before: this one may be accepted.
+            Standing::Stale
+        } else if self.rejected.contains(name) {
+            Standing::Refused
+        } else {
+            Standing::Synced
+        }
     }
 
     /// Makes the response that brings the client to `set`, if there is anything to say and nothing unanswered.

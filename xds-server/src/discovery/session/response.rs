@@ -4,6 +4,7 @@
 //! valid continuation of it, so that a response of a hundred thousand resources is neither encoded nor collected: it is
 //! copied out piece by piece ([`Response::fill`]) as fast as its client reads.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -59,10 +60,7 @@ impl Response {
     pub fn header(&self) -> Bytes {
         let mut buf =
             BytesMut::with_capacity(160 + self.removed.iter().map(|name| name.len() + 8).sum::<usize>());
-        match self.whole || self.flavour == Flavour::Delta {
-            true => put_field(1, self.version.as_bytes(), &mut buf),
-            false => put_field(1, format!("{}.part", self.version).as_bytes(), &mut buf),
-        }
+        put_field(1, wire_version(self.flavour, self.whole, &self.version).as_bytes(), &mut buf);
         put_field(4, self.type_url.as_str().as_bytes(), &mut buf);
         put_field(5, self.nonce.as_bytes(), &mut buf);
         for name in &self.removed {
@@ -116,7 +114,26 @@ impl Response {
     }
 }
 
+/// The version of a set as clients see it; `whole` as in [`Response`].
+pub(super) fn wire_version(flavour: Flavour, whole: bool, version: &str) -> Cow<'_, str> {
+    match whole || flavour == Flavour::Delta {
+        true => version.into(),
+        false => format!("{version}.part").into(),
+    }
+}
+
 impl Payload {
+    /// The resource of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Resource>> {
+        let find =
+            |list: &[Arc<Resource>]| list.binary_search_by(|resource| (**resource.name()).cmp(name)).ok();
+        match self {
+            Payload::All(set) => set.get(name),
+            Payload::Changed(changes) => find(&changes.changed).map(|at| &changes.changed[at]),
+            Payload::Listed(list) => find(list).map(|at| &list[at]),
+        }
+    }
+
     /// The resources, in name order.
     pub fn iter(&self) -> Box<dyn Iterator<Item = &Arc<Resource>> + '_> {
         match self {

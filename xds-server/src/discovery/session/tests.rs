@@ -7,6 +7,7 @@ mod model;
 mod order;
 mod reconnect;
 mod sotw;
+mod standing;
 
 use std::collections::HashMap;
 

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::Group;
 use crate::gateway::model::Canary;
+use crate::load_reports::ProxyLoad;
 use crate::rollout::Desired;
 use crate::rollout::canary::{self, Load, Loads, Verdict};
 use crate::rollout::lane::{Happened, Lane, Members, Standing};
@@ -74,12 +75,12 @@ impl Group {
     }
 
     pub(super) fn on_trial(&mut self, happened: Happened) {
+        let before = self.loads();
         let Some(trial) = &mut self.trial else { return };
         match (happened, &trial.phase) {
             (Happened::StepDone, _) => trial.lane.plan.advance(),
             (Happened::Arrived, Phase::Moving) => {
-                trial.phase =
-                    Phase::Watching { since: Instant::now(), before: (self.context.loads)(&self.name) };
+                trial.phase = Phase::Watching { since: Instant::now(), before };
                 let until = unix_seconds(SystemTime::now() + trial.config.observe.get());
                 self.set_canary(|status| {
                     if let Some(status) = status {
@@ -107,7 +108,6 @@ impl Group {
         let Some(Trial { config, phase: Phase::Watching { since, before }, .. }) = &self.trial else {
             return;
         };
-        let now: Loads = (self.context.loads)(&self.name);
         let selector = canary::selector(config);
         let mut canaries = BTreeSet::new();
         self.context.registry.visit(&self.name, |proxy, _| {
@@ -115,7 +115,7 @@ impl Group {
                 canaries.insert(proxy.id.clone());
             }
         });
-        let now = now.into_iter().filter(|(node, _)| canaries.contains(node)).collect();
+        let now = self.loads().into_iter().filter(|(node, _)| canaries.contains(node)).collect();
         let load = canary::growth(before, &now);
         let verdict = canary::judge(config, since.elapsed(), load);
         self.set_canary(|status| {
@@ -140,6 +140,20 @@ impl Group {
             Verdict::RollBack(reason) => self.roll_back(&reason),
         }
         self.publish();
+    }
+
+    /// What the group's proxies have reported so far.
+    fn loads(&self) -> Loads {
+        let proxies = self.context.reports.totals(&self.name).into_iter();
+        let sum = |proxy: ProxyLoad| {
+            let clusters = proxy.clusters.values();
+            let load = clusters.fold(Load::default(), |sum, load| Load {
+                requests: sum.requests + load.completed(),
+                errors: sum.errors + load.errors,
+            });
+            (proxy.node_id, load)
+        };
+        proxies.map(sum).collect()
     }
 
     /// Canaries go back to where all others are.
