@@ -19,6 +19,7 @@ mod limits;
 mod load_reports;
 mod matches;
 mod parity;
+mod rollout;
 mod routes;
 mod servers;
 mod sources;

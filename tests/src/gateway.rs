@@ -21,7 +21,7 @@ use crate::{
     ports::Ports,
     process::{Entry, Process},
     render,
-    stack::{Proxy, Stack, read, write},
+    stack::{AnotherEdge, Proxy, Stack, read, write},
     toolbox::Toolbox,
     wait::{self, wait_until},
     work_dir,
@@ -42,7 +42,7 @@ pub struct Gateway {
     xds_server: Mutex<Option<Process>>,
     xds_starts: AtomicU32,
     /// Envoys, and api-service where it is there.
-    others: Vec<Process>,
+    others: Mutex<Vec<Process>>,
     edits: Mutex<()>,
 }
 
@@ -108,7 +108,7 @@ impl Gateway {
             stack,
             xds_server: Mutex::new(Some(xds_server)),
             xds_starts: AtomicU32::new(1),
-            others,
+            others: Mutex::new(others),
             edits: Mutex::new(()),
         }
     }
@@ -140,7 +140,23 @@ impl Gateway {
 
     /// Number of the process that is the Envoy with this name.
     pub fn pid(&self, proxy: Proxy) -> Option<i32> {
-        self.others.iter().find(|process| process.name() == proxy.name()).map(Process::pid)
+        lock(&self.others).iter().find(|process| process.name() == proxy.name()).map(Process::pid)
+    }
+
+    /// Starts one more edge Envoy, which shares the first one's listeners.
+    pub fn add_edge(&self, edge: &AnotherEdge<'_>) -> Result<()> {
+        let process = self.stack.start_another_edge(edge)?;
+        lock(&self.others).push(process);
+        Ok(())
+    }
+
+    /// Waits until a group in xds-server's `/status` is as `is_there` says, and returns it.
+    pub fn wait_for_group(&self, what: &str, is_there: impl Fn(&Value) -> bool) -> Result<Value> {
+        wait_until(&format!("{what} in /status"), EFFECT_DEADLINE, || {
+            let group = self.status()?["groups"]["edge"].take();
+            wait::holds(is_there(&group)).with_context(|| format!("the group is {group}"))?;
+            Ok(group)
+        })
     }
 
     /// Changes the YAML in one step, as an editor does: a new file is renamed over the old.
@@ -203,8 +219,8 @@ impl Gateway {
 
     /// Command, status and end of log of every server.
     pub fn report(&self) -> String {
-        let xds_server = lock(&self.xds_server);
-        let processes = xds_server.iter().chain(&self.others);
+        let (xds_server, others) = (lock(&self.xds_server), lock(&self.others));
+        let processes = xds_server.iter().chain(&*others);
         processes.map(Process::report).collect::<Vec<_>>().join("\n")
     }
 

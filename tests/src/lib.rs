@@ -22,6 +22,7 @@ pub mod ports;
 pub mod process;
 pub mod render;
 pub mod runtime;
+pub mod slow_link;
 pub mod stack;
 pub mod toolbox;
 pub mod upstream;

@@ -14,6 +14,16 @@ pub fn bootstrap(text: &str, ports: &Ports) -> Result<String> {
     serde_yaml::to_string(&document).context("writing the bootstrap")
 }
 
+/// An Envoy bootstrap whose node has these strings in its metadata.
+pub fn labelled(text: &str, labels: &[(&str, &str)]) -> Result<String> {
+    let mut document: Value = serde_yaml::from_str(text).context("the bootstrap is no YAML")?;
+    let node =
+        document.get_mut("node").and_then(Value::as_mapping_mut).context("the bootstrap has no node")?;
+    let metadata = labels.iter().map(|(name, value)| (Value::from(*name), Value::from(*value))).collect();
+    node.insert("metadata".into(), Value::Mapping(metadata));
+    serde_yaml::to_string(&document).context("writing the bootstrap")
+}
+
 /// A gateway YAML with the loopback addresses replaced in its text, so that lines and columns stay as they are in the
 /// original.
 pub fn gateway(text: &str, ports: &Ports) -> String {
@@ -67,6 +77,13 @@ mod tests {
         let rendered: Value = serde_yaml::from_str(&bootstrap(text, &ports()).unwrap()).unwrap();
         let expected = "a: [{ port_value: 20002, other: 18000 }, { port_value: 53 }]";
         assert_eq!(rendered, serde_yaml::from_str::<Value>(expected).unwrap());
+    }
+
+    #[test]
+    fn labels_are_the_nodes_metadata() {
+        let text = labelled("node: { id: a }", &[("stage", "canary")]).unwrap();
+        let rendered: Value = serde_yaml::from_str(&text).unwrap();
+        assert_eq!(rendered["node"]["metadata"]["stage"], "canary");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     envoy,
     http_client::Client,
-    ports::{Ports, loopback},
+    ports::{Ports, free, loopback},
     process::Process,
     render,
     toolbox::Toolbox,
@@ -65,6 +65,17 @@ impl Proxy {
     }
 }
 
+/// An edge Envoy beside the first.
+#[derive(Debug, Clone, Copy)]
+pub struct AnotherEdge<'a> {
+    /// Its node id.
+    pub id: &'a str,
+    /// Strings in its node's metadata.
+    pub labels: &'a [(&'a str, &'a str)],
+    /// Where it finds xds-server.
+    pub xds_port: u16,
+}
+
 impl Stack {
     /// Starts xds-server and waits until it is ready: it has read its YAML.
     pub fn start_xds_server(&self, log: &str) -> Result<Process> {
@@ -97,6 +108,17 @@ impl Stack {
         let command = envoy::serve(&self.toolbox, &bootstrap, self.concurrency);
         let log = format!("{}.log", proxy.name());
         self.start(proxy.name(), command, &log, || envoy::ready(self.admin_port(proxy)))
+    }
+
+    /// Starts one more edge Envoy, which shares the first one's listeners, and waits until it serves.
+    pub fn start_another_edge(&self, edge: &AnotherEdge<'_>) -> Result<Process> {
+        let ports = Ports { edge_admin: free()?, xds_grpc: edge.xds_port, ..self.ports };
+        let bootstrap = render::bootstrap(&read(&self.toolbox.envoy_config("edge.yaml"))?, &ports)?;
+        let path = self.folder.join(format!("{}.yaml", edge.id));
+        write(&path, &render::labelled(&bootstrap, edge.labels)?)?;
+        let mut command = envoy::serve(&self.toolbox, &path, self.concurrency);
+        command.args(["--service-node", edge.id]);
+        self.start(edge.id, command, &format!("{}.log", edge.id), || envoy::ready(ports.edge_admin))
     }
 
     /// The port of an Envoy's admin interface.
