@@ -77,7 +77,8 @@ impl Snapshot {
     pub fn union(old: &Snapshot, new: &Snapshot) -> Snapshot {
         let mut builder = SnapshotBuilder::editing(new);
         for (type_url, set) in old.types() {
-            for resource in set.iter().filter(|r| new.get(type_url, r.name()).is_none()) {
+            let gone = &new.set(type_url).changes_since(set).removed;
+            for resource in gone.iter().filter_map(|name| set.get(name)) {
                 builder.insert_resource(type_url, resource.clone());
             }
         }

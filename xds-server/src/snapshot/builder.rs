@@ -1,12 +1,13 @@
 //! Makes the next snapshot out of the one before.
 //!
 //! Two ways in: *replacing* starts empty and keeps what turns out to be equal, for a translator that names everything
-//! each time; *editing* starts from what is there, for a caller that changes one resource. Both give back the same
-//! `Arc`s for what did not change, down to the resource.
+//! each time; *editing* starts from what is there, for a caller that changes one resource. Both work on the set before,
+//! so that what did not change keeps its `Arc`s, down to the resource, and the nodes of the map that hold them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
 
 use super::set::Content;
@@ -17,7 +18,15 @@ use super::{Resource, ResourceSet, Snapshot, TypeUrl, content_version};
 pub struct SnapshotBuilder {
     previous: Snapshot,
     keeps: bool,
-    drafts: BTreeMap<TypeUrl, Content>,
+    drafts: BTreeMap<TypeUrl, Draft>,
+}
+
+/// One type on its way.
+#[derive(Debug, Default)]
+struct Draft {
+    content: Content,
+    /// When replacing: what was inserted. All else in `content` is the set before, and goes in the end.
+    kept: Option<HashSet<Arc<str>>>,
 }
 
 impl SnapshotBuilder {
@@ -48,6 +57,16 @@ impl SnapshotBuilder {
         self.insert_with(type_url, name, version, || body.to_vec())
     }
 
+    /// Inserts an [`Any`] of any type URL, known here or not, under its content's hash; see [`insert`](Self::insert).
+    pub fn insert_any(&mut self, name: &str, any: &Any) -> &mut Self {
+        self.insert(&TypeUrl::new(&any.type_url), name, &any.value)
+    }
+
+    /// Inserts an [`Any`] under a version of the caller's choice.
+    pub fn insert_any_versioned(&mut self, name: &str, version: &str, any: &Any) -> &mut Self {
+        self.insert_versioned(&TypeUrl::new(&any.type_url), name, version, &any.value)
+    }
+
     /// Inserts a resource whose version is known before it is encoded; `encode` is called only if the previous
     /// snapshot has no resource of that name and version, whose bytes are kept otherwise.
     pub fn insert_with(
@@ -72,26 +91,36 @@ impl SnapshotBuilder {
 
     /// Inserts a resource another snapshot already holds. `type_url` must be the one it was made with.
     pub fn insert_resource(&mut self, type_url: &TypeUrl, resource: Arc<Resource>) -> &mut Self {
-        self.draft(type_url).insert(resource);
+        let draft = self.draft(type_url);
+        if let Some(kept) = &mut draft.kept {
+            kept.insert(resource.name().clone());
+        }
+        draft.content.insert(resource);
         self
     }
 
     /// Removes a resource; says whether it was there.
     pub fn remove(&mut self, type_url: &TypeUrl, name: &str) -> bool {
-        self.draft(type_url).remove(name)
+        let draft = self.draft(type_url);
+        let was_kept = draft.kept.as_mut().is_none_or(|kept| kept.remove(name));
+        draft.content.remove(name) && was_kept
+    }
+
+    /// Removes every resource of a type.
+    pub fn clear(&mut self, type_url: &TypeUrl) -> &mut Self {
+        self.drafts.insert(type_url.clone(), Draft::default());
+        self
     }
 
     /// The finished snapshot. A type whose content is what it was keeps its set.
     pub fn build(self) -> Snapshot {
         let SnapshotBuilder { previous, keeps, mut drafts } = self;
-        let mut types = previous.types.clone();
-        if !keeps {
-            for type_url in previous.types.keys() {
-                drafts.entry(type_url.clone()).or_default();
-            }
+        for type_url in previous.types.keys().filter(|_| !keeps) {
+            drafts.entry(type_url.clone()).or_default();
         }
-        for (type_url, content) in drafts {
-            let set = ResourceSet::new(content);
+        let mut types = previous.types.clone();
+        for (type_url, draft) in drafts {
+            let set = ResourceSet::new(draft.finish());
             if !previous.set(&type_url).is_same(&set) {
                 types.insert(type_url, Arc::new(set));
             }
@@ -99,10 +128,24 @@ impl SnapshotBuilder {
         Snapshot::from_types(types)
     }
 
-    fn draft(&mut self, type_url: &TypeUrl) -> &mut Content {
-        self.drafts.entry(type_url.clone()).or_insert_with(|| match self.keeps {
-            true => self.previous.set(type_url).content().clone(),
-            false => Content::default(),
+    fn draft(&mut self, type_url: &TypeUrl) -> &mut Draft {
+        self.drafts.entry(type_url.clone()).or_insert_with(|| {
+            let before = self.previous.set(type_url).content();
+            let kept = (!self.keeps && before.len() > 0).then(HashSet::new);
+            Draft { content: before.clone(), kept }
         })
+    }
+}
+
+impl Draft {
+    fn finish(self) -> Content {
+        let Draft { mut content, kept } = self;
+        if let Some(kept) = kept.filter(|kept| kept.len() < content.len()) {
+            let gone: Vec<_> = content.names().filter(|name| !kept.contains(*name)).cloned().collect();
+            for name in gone {
+                content.remove(&name);
+            }
+        }
+        content
     }
 }

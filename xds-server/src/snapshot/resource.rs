@@ -118,6 +118,15 @@ impl Resource {
     }
 }
 
+/// By name and version, as [`Resource::version`] promises.
+impl PartialEq for Resource {
+    fn eq(&self, other: &Resource) -> bool {
+        self.name == other.name && self.version == other.version
+    }
+}
+
+impl Eq for Resource {}
+
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Without the body: it may hold secrets.

@@ -1,15 +1,19 @@
 //! The resources of one type, and what differs between two such sets.
 //!
 //! The set's version is a sum of one hash a resource, so that adding, changing or removing one resource updates it
-//! without reading the others, and so that order does not matter. Differences are remembered by the newer set: a
-//! thousand clients that move between the same two sets pay for one comparison.
+//! without reading the others, and so that order does not matter.
+//!
+//! The map is persistent: a set made by editing another shares all but a path of nodes with it, and comparing the two
+//! passes over what they share. So an edit costs what it changes, not what there is, and a client that keeps an old set
+//! keeps little else. Differences are remembered by the newer set: a thousand clients that move between the same two
+//! sets pay for one comparison.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Resource;
@@ -32,7 +36,7 @@ pub struct ResourceSet {
 /// What [`ResourceSet`] is made of while it can still change.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Content {
-    resources: BTreeMap<Arc<str>, Arc<Resource>>,
+    resources: OrdMap<Arc<str>, Arc<Resource>>,
     sum: u128,
     delta_len: usize,
     sotw_len: usize,
@@ -133,13 +137,16 @@ impl ResourceSet {
     }
 
     fn compare(&self, old: &ResourceSet) -> Changes {
-        let changed =
-            self.iter().filter(|new| old.get(new.name()).is_none_or(|old| old.version() != new.version()));
-        let removed = old.iter().filter(|old| self.get(old.name()).is_none());
-        Changes {
-            changed: changed.cloned().collect(),
-            removed: removed.map(|old| old.name().clone()).collect(),
+        let mut changes = Changes::default();
+        for difference in old.content.resources.diff(&self.content.resources) {
+            match difference {
+                DiffItem::Add(_, new) | DiffItem::Update { new: (_, new), .. } => {
+                    changes.changed.push(new.clone());
+                }
+                DiffItem::Remove(name, _) => changes.removed.push(name.clone()),
+            }
         }
+        changes
     }
 }
 
@@ -151,15 +158,12 @@ impl Default for ResourceSet {
 
 impl Content {
     pub(super) fn insert(&mut self, resource: Arc<Resource>) {
+        if self.resources.get(&**resource.name()).is_some_and(|known| Arc::ptr_eq(known, &resource)) {
+            // Inserting would part the nodes on its path from those of the set before.
+            return;
+        }
         self.add(&resource);
-        let replaced = match self.resources.entry(resource.name().clone()) {
-            Entry::Occupied(mut entry) => Some(entry.insert(resource)),
-            Entry::Vacant(entry) => {
-                entry.insert(resource);
-                None
-            }
-        };
-        if let Some(replaced) = replaced {
+        if let Some(replaced) = self.resources.insert(resource.name().clone(), resource) {
             self.subtract(&replaced);
         }
     }
@@ -170,6 +174,14 @@ impl Content {
             self.subtract(resource);
         }
         removed.is_some()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.resources.len()
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.resources.keys()
     }
 
     fn add(&mut self, resource: &Resource) {

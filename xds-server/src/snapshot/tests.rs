@@ -5,6 +5,7 @@ use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
 use super::*;
@@ -111,6 +112,93 @@ fn a_union_has_both_and_prefers_the_new() {
     let set = union.set(&TypeUrl::CLUSTER);
     assert_eq!(set.iter().map(|r| r.name().to_string()).collect::<Vec<_>>(), ["a", "b", "gone"]);
     assert_eq!(set.get("a").unwrap().body(), "2");
+}
+
+/// `count` resources named by number.
+fn many(previous: &Snapshot, count: usize) -> Snapshot {
+    let mut builder = SnapshotBuilder::replacing(previous);
+    for n in 0..count {
+        builder.insert(&TypeUrl::CLUSTER, &format!("c{n:05}"), b"1");
+    }
+    builder.build()
+}
+
+#[test]
+fn a_set_made_anew_differs_by_what_was_edited_or_left_out() {
+    let old = many(&Snapshot::default(), 10_000);
+    let mut builder = SnapshotBuilder::replacing(&old);
+    for n in (0..10_000).filter(|n| *n != 17) {
+        builder.insert(&TypeUrl::CLUSTER, &format!("c{n:05}"), if n == 4711 { b"2" } else { b"1" });
+    }
+    let new = builder.build();
+    let changes = new.set(&TypeUrl::CLUSTER).changes_since(old.set(&TypeUrl::CLUSTER));
+    assert_eq!(changes.changed.iter().map(|r| r.name().to_string()).collect::<Vec<_>>(), ["c04711"]);
+    assert_eq!(changes.removed, [Arc::from("c00017")]);
+}
+
+#[test]
+fn changes_are_right_whatever_the_two_sets_share() {
+    // Every kind of edit near the borders of the map's nodes, against a comparison that knows nothing of nodes.
+    let old = many(&Snapshot::default(), 2_000);
+    let set = |snapshot: &Snapshot| snapshot.set(&TypeUrl::CLUSTER).clone();
+    for stride in [1, 2, 3, 7, 15, 16, 17, 255, 256, 257, 1_999] {
+        let mut builder = SnapshotBuilder::editing(&old);
+        for n in (0..2_000).step_by(stride) {
+            let name = format!("c{n:05}");
+            match (n / stride) % 3 {
+                0 => drop(builder.remove(&TypeUrl::CLUSTER, &name)),
+                1 => drop(builder.insert(&TypeUrl::CLUSTER, &name, b"2").insert(
+                    &TypeUrl::CLUSTER,
+                    &format!("{name}a"),
+                    b"1",
+                )),
+                _ => drop(builder.insert(&TypeUrl::CLUSTER, &name, b"1")),
+            }
+        }
+        let (old, new) = (set(&old), set(&builder.build()));
+        let changed = new.iter().filter(|r| old.get(r.name()).is_none_or(|o| o.version() != r.version()));
+        let removed = old.iter().filter(|r| new.get(r.name()).is_none()).map(|r| r.name().clone());
+        let changes = new.changes_since(&old);
+        assert!(changes.changed.iter().eq(changed), "every {stride}th");
+        assert!(changes.removed.iter().cloned().eq(removed), "every {stride}th");
+    }
+}
+
+#[test]
+fn an_any_of_an_unknown_type_is_served_under_its_hash_or_a_version_of_choice() {
+    let any = Any { type_url: "type.example/thing".into(), value: b"body".to_vec() };
+    let mut builder = Snapshot::builder();
+    builder.insert_any("hashed", &any).insert_any_versioned("chosen", "v7", &any);
+    let snapshot = builder.build();
+    let get = |name| snapshot.get(&TypeUrl::new("type.example/thing"), name).unwrap().clone();
+    assert_eq!(**get("hashed").version(), *content_version(b"body"));
+    assert_eq!(&**get("chosen").version(), "v7");
+    assert_eq!(get("chosen").body(), "body");
+}
+
+#[test]
+fn a_type_is_cleared_and_the_others_stay() {
+    let mut builder = SnapshotBuilder::editing(&snapshot(&Snapshot::default(), &[("a", "1"), ("b", "1")]));
+    builder.insert(&TypeUrl::ROUTE, "r", b"1");
+    let first = builder.build();
+    let mut builder = SnapshotBuilder::editing(&first);
+    builder.clear(&TypeUrl::CLUSTER).insert(&TypeUrl::CLUSTER, "c", b"1");
+    let second = builder.build();
+    assert_eq!(second.set(&TypeUrl::CLUSTER).iter().map(|r| r.name().to_string()).collect::<Vec<_>>(), ["c"]);
+    assert!(Arc::ptr_eq(first.set(&TypeUrl::ROUTE), second.set(&TypeUrl::ROUTE)));
+}
+
+#[test]
+fn one_edited_resource_is_all_that_differs() {
+    let first = snapshot(&Snapshot::default(), &[("a", "1"), ("b", "1"), ("c", "1")]);
+    let mut builder = SnapshotBuilder::editing(&first);
+    builder.insert(&TypeUrl::CLUSTER, "b", b"2");
+    let second = builder.build();
+    let all = second.changes_since(&first);
+    assert_eq!(all.len(), 1);
+    assert_eq!(all[0].1.changed.iter().map(|r| r.name().to_string()).collect::<Vec<_>>(), ["b"]);
+    assert!(all[0].1.removed.is_empty());
+    assert_eq!(second.len(), 3);
 }
 
 #[test]
