@@ -39,7 +39,7 @@ lint: setup ## Formatting, clippy with warnings denied, and the house rules
 
 bench: wasm ## Print the benchmark tables (release build; about 5 minutes)
 	@tests/setup.sh --bench >/dev/null
-	cargo build --release $(SERVERS) --bins
+	cargo build --release $(SERVERS) --bins --example raw_resources
 	@exec $(TARGET_DIR)/release/tollgate-bench $(ARGS)
 
 clean: ## Remove what was built, installed and written here

@@ -1,4 +1,4 @@
-//! `make bench`: how fast an edit arrives, and what the filters cost. Prints Markdown, to be pasted as it is.
+//! `make bench`: how fast an edit arrives, what the filters cost, and what many proxies cost the xDS engine. Prints Markdown, to be pasted as it is.
 
 use std::fs;
 
@@ -11,8 +11,10 @@ mod cpu;
 mod edits;
 mod generator;
 mod throughput;
+mod xds;
 
-/// Measure how fast an edit of the YAML arrives at the edge, and what the filters cost, and print both as Markdown.
+/// Measure how fast an edit of the YAML arrives at the edge, what the filters cost, and what serving many proxies costs
+/// beside go-control-plane, and print it as Markdown.
 ///
 /// Everything is started here, on free ports; close what else keeps the machine busy. What is compared runs in
 /// interleaved rounds, and medians are shown.
@@ -31,6 +33,9 @@ pub struct Args {
     /// Keep-alive connections of the load
     #[arg(long, default_value_t = 32, env = "TOLLGATE_BENCH_CONNECTIONS")]
     pub(crate) connections: u32,
+    /// The xDS tables
+    #[command(flatten)]
+    pub(crate) xds: xds::Args,
 }
 
 /// Measures and prints.
@@ -42,6 +47,9 @@ pub fn run(args: &Args) -> Result<()> {
     }
     if args.rounds > 0 {
         println!("{}", throughput::measure(args, &toolbox)?);
+    }
+    for table in xds::measure(&args.xds, &toolbox)? {
+        println!("{table}");
     }
     Ok(())
 }
