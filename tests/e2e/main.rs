@@ -17,6 +17,7 @@ mod edits;
 mod launcher;
 mod limits;
 mod matches;
+mod modules;
 mod parity;
 mod routes;
 mod servers;

@@ -75,6 +75,17 @@ impl Gateway {
         Self::start_edge(stack, |folder, ports| one_file(folder, &yaml(ports)))
     }
 
+    /// As [`Self::edge_only`], on a stack that `change` may change.
+    pub fn edge_only_on(
+        name: &str,
+        change: impl FnOnce(&mut Stack) -> Result<()>,
+        yaml: impl FnOnce(&Ports) -> String,
+    ) -> Result<Self> {
+        let mut stack = stack(name)?;
+        change(&mut stack)?;
+        Self::start_edge(stack, |folder, ports| one_file(folder, &yaml(ports)))
+    }
+
     /// As [`Self::edge_only`], on the file or folder that `lay_out` makes in an empty folder.
     pub fn edge_only_from(
         name: &str,
@@ -229,7 +240,8 @@ pub fn replace(path: &Path, text: &str) -> Result<()> {
 fn stack(name: &str) -> Result<Stack> {
     let folder = work_dir::new(name)?;
     let gateway = folder.join("gateway.yaml");
-    Ok(Stack { toolbox: Toolbox::find()?, ports: Ports::free()?, folder, gateway, concurrency: 2 })
+    let (toolbox, ports) = (Toolbox::find()?, Ports::free()?);
+    Ok(Stack { toolbox, ports, folder, gateway, concurrency: 2, xds_arguments: Vec::new() })
 }
 
 /// A test that failed while it held the lock has said so itself.

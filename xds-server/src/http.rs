@@ -1,4 +1,7 @@
-//! What people and monitoring ask: status page, `/status`, `/metrics`, `/healthz`, `/readyz`. Read-only.
+//! What people and monitoring ask: status page, `/status`, `/metrics`, `/healthz`, `/readyz`; and the filters, which Envoys
+//! fetch (`wasm`). Read-only.
+
+mod wasm;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -15,6 +18,7 @@ use crate::discovery::registry::Connected;
 use crate::discovery::session::Flavour;
 use crate::follow::ConfigStatus;
 use crate::rollout::{GroupStatus, Statuses};
+use crate::source::module::{ModuleStatus, ModuleStore};
 use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
 
@@ -29,17 +33,21 @@ pub struct Sources {
     pub registry: Registry,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The filters' modules, if they are served from here.
+    pub modules: Option<ModuleStore>,
 }
 
 /// All pages.
 pub fn router(sources: Sources) -> Router {
-    Router::new()
+    let modules = sources.modules.clone().map(wasm::router);
+    let pages = Router::new()
         .route("/", get(async || Html(include_str!("http/status.html"))))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(sources)
+        .with_state(sources);
+    pages.merge(modules.unwrap_or_default())
 }
 
 /// The answer of `/status`.
@@ -50,6 +58,8 @@ struct Status {
     config: ConfigStatus,
     groups: std::collections::BTreeMap<String, GroupStatus>,
     proxies: Vec<Proxy>,
+    /// The filters that are served from here.
+    modules: std::collections::BTreeMap<&'static str, ModuleStatus>,
 }
 
 #[derive(Debug, Serialize)]
@@ -88,7 +98,8 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
     let groups = lock(&sources.groups).clone();
     let proxies = sources.registry.list().iter().map(|connected| proxy(connected, &groups)).collect();
     let config = lock(&sources.config).clone();
-    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies })
+    let modules = sources.modules.as_ref().map(ModuleStore::status).unwrap_or_default();
+    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies, modules })
 }
 
 fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, GroupStatus>) -> Proxy {

@@ -16,6 +16,7 @@ pub mod discovery;
 pub mod follow;
 pub mod gateway;
 pub mod http;
+pub mod modules;
 pub mod reference;
 pub mod rollout;
 pub mod serve;
@@ -28,6 +29,8 @@ pub mod translate;
 
 /// Failed at run time.
 const FAILED: u8 = 1;
+/// What was asked for makes no sense.
+const BAD_USAGE: u8 = 2;
 /// The configuration is wrong; nothing was bound (`EX_CONFIG` of sysexits.h).
 const BAD_CONFIGURATION: u8 = 78;
 
@@ -43,7 +46,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn serve(settings: &Serve) -> ExitCode {
     if let Err(error) = telemetry::init_logs(&settings.log) {
-        return fail(2, &error);
+        return fail(BAD_USAGE, &error);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -59,8 +62,7 @@ fn serve(settings: &Serve) -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILED, &format!("{error:#}")),
             },
-            Err(serve::StartError::Config(error)) => fail(BAD_CONFIGURATION, &error.to_string()),
-            Err(serve::StartError::System(error)) => fail(FAILED, &format!("{error:#}")),
+            Err(error) => fail(error.exit_code(), &error.to_string()),
         }
     })
 }

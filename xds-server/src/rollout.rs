@@ -19,6 +19,7 @@ use crate::gateway::Gateway;
 use crate::source::key_file::KeyFiles;
 use crate::source::key_url::KeyUrls;
 use crate::telemetry::Metrics;
+use crate::translate::Modules;
 
 /// A checked gateway on its way to the proxies.
 #[derive(Debug)]
@@ -42,8 +43,8 @@ pub struct Context {
     pub registry: Registry,
     /// Keys that were fetched.
     pub key_urls: watch::Receiver<KeyUrls>,
-    /// Folder of the `.wasm` files, as Envoy sees it.
-    pub wasm_dir: String,
+    /// How Envoys get the filters' code.
+    pub modules: watch::Receiver<Modules>,
     /// Time for proxies to accept one step; then the others go on.
     pub deadline: Duration,
     /// What is counted.

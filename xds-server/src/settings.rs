@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod wasm;
+
 /// Tollgate's control plane: pushes listeners, routes, clusters and filters to stock Envoys from YAML that is
 /// edited live.
 #[derive(Debug, Parser)]
@@ -29,7 +31,7 @@ Exit codes:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve a gateway to Envoys, and follow its files while they are edited.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Check a gateway as `serve` would, and say what is wrong with it.
     Validate(Validate),
     /// Print the reference of every YAML field (Markdown).
@@ -56,13 +58,14 @@ pub struct Serve {
     #[arg(long, env = "TOLLGATE_GRPC_ADDRESS", default_value = "127.0.0.1:18000")]
     pub grpc_address: SocketAddr,
 
-    /// Where people and monitoring look: status page, /status, /metrics, /healthz, /readyz.
+    /// Where people and monitoring look: status page, /status, /metrics, /healthz, /readyz; and
+    /// from where Envoys fetch their filters.
     #[arg(long, env = "TOLLGATE_HTTP_ADDRESS", default_value = "127.0.0.1:18001")]
     pub http_address: SocketAddr,
 
-    /// Folder with auth.wasm and rate_limit.wasm, as the Envoys see it.
-    #[arg(long, env = "TOLLGATE_WASM_DIR", default_value = "target/wasm")]
-    pub wasm_dir: PathBuf,
+    /// The filters' modules.
+    #[command(flatten)]
+    pub wasm: wasm::Wasm,
 
     /// Files have settled once nothing changed for this long.
     #[arg(long, env = "TOLLGATE_QUIET_PERIOD", default_value = "100ms", value_parser = duration)]

@@ -65,6 +65,7 @@ pub(super) async fn run(
 ) {
     let first = Arc::clone(&desired.borrow_and_update());
     let mut keys = context.key_urls.clone();
+    let mut modules = context.modules.clone();
     let mut group = Group {
         name,
         published: Arc::default(),
@@ -97,6 +98,12 @@ pub(super) async fn run(
                 }
                 group.changed_at = Instant::now();
             }
+            changed = modules.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                group.changed_at = Instant::now();
+            }
             () = group.step(&key_urls) => group.plan.advance(),
         }
     }
@@ -115,7 +122,7 @@ impl Group {
                 serving: &self.plan.serving().gateway,
                 present: &present,
                 keys: &keys,
-                wasm_dir: &self.context.wasm_dir,
+                modules: &self.context.modules.borrow().clone(),
             },
         );
         let mut builder = SnapshotBuilder::replacing(&self.published);
