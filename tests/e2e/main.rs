@@ -20,6 +20,7 @@ mod matches;
 mod modules;
 mod parity;
 mod routes;
+mod runtime;
 mod servers;
 mod sources;
 mod tokens;

@@ -8,6 +8,7 @@
 //! | RouteConfiguration (RDS) | the listener's | its virtual hosts and routes |
 //! | Wasm (ECDS) | `LISTENER/auth`, `LISTENER/rate_limit` | the policies that its routes use, and issuers' keys |
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
+//! | Runtime (RTDS) | `tollgate` | the group's runtime values |
 //! | Cluster (CDS) | `tollgate/wasm`, … | the filters' modules, where Envoys fetch them |
 //!
 //! No proto map here ever holds two entries: `envoy-types` keeps them in hash maps of random order, and equal
@@ -30,6 +31,7 @@ mod listener;
 mod module;
 mod proto;
 mod route;
+mod runtime;
 
 pub use filter::MODULES;
 pub use keys::KeySets;
@@ -98,6 +100,9 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
         resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));
         resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener)));
         resources.extend(filters.iter().map(|filter| Resource::new(&*filter.name, &filter.config)));
+    }
+    if let Some(proxies) = target.serving.proxies.get(group) {
+        resources.push(runtime::layer(&proxies.runtime));
     }
     resources
 }

@@ -11,6 +11,7 @@ use super::scalar::{Name, PolicyRef};
 
 mod policy;
 mod route;
+mod runtime;
 
 /// Name in the bootstraps of `envoy-configs/`.
 const BOOTSTRAP_CLUSTER: &str = "xds-server";
@@ -37,6 +38,7 @@ fn known<V>(kind: &str, map: &BTreeMap<Name, V>, name: &Name, pointer: String, p
 
 fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
     for (group, proxies) in &gateway.proxies {
+        runtime::check(&format!("/proxies/{group}/runtime"), &proxies.runtime, problems);
         let pointer = format!("/proxies/{group}/listeners");
         let mut addresses = BTreeMap::new();
         for (index, name) in proxies.listeners.iter().enumerate() {

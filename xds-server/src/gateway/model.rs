@@ -13,6 +13,7 @@ use super::scalar::{Address, Duration, HeaderName, HeaderValue, Name, Path, Poli
 
 mod cluster;
 mod policy;
+mod runtime;
 mod short_form;
 
 pub use cluster::{
@@ -22,6 +23,7 @@ pub use policy::{
     Algorithm, ApiKey, ApiKeyProvider, AuthPolicy, AuthProvider, ClaimToHeader, Introspection, Jwks,
     JwtProvider, KeyPart, RateLimitPolicy, Scope,
 };
+pub use runtime::{Denominator, FractionalPercent, Runtime, RuntimeValue};
 
 /// A whole gateway: one file, or all files of a folder merged. A name may stand in one file only.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -59,6 +61,10 @@ pub enum Version {
 pub struct ProxyGroup {
     /// Names of the listeners that these Envoys get.
     pub listeners: Vec<Name>,
+    /// Envoy's runtime values, by Envoy's keys: `{circuit_breakers.api.default.max_requests: 500}`. Only Envoys take them
+    /// whose bootstrap has the `rtds_layer` of `envoy-configs/edge.yaml`.
+    #[serde(default)]
+    pub runtime: Runtime,
 }
 
 /// A port that accepts HTTP/1.1 and HTTP/2 without TLS. Paths are always normalised (RFC 3986), slashes

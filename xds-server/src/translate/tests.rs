@@ -15,6 +15,7 @@ use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use envoy_types::pb::envoy::service::runtime::v3::Runtime;
 use envoy_types::pb::google::protobuf::StringValue;
 use prost::Name as _;
 use serde_json::json;
@@ -91,6 +92,9 @@ fn render(resource: &Resource) -> String {
         vec![compact(&wasm), format!("{json:#}\n")]
     } else if resource.type_url == RouteConfiguration::type_url() {
         vec![compact(&decode::<RouteConfiguration>(body))]
+    } else if resource.type_url == Runtime::type_url() {
+        let layer = decode::<Runtime>(body).layer.unwrap().fields;
+        vec![compact(&layer.into_iter().collect::<BTreeMap<_, _>>())]
     } else {
         assert_eq!(resource.type_url, ClusterLoadAssignment::type_url());
         vec![compact(&decode::<ClusterLoadAssignment>(body))]
