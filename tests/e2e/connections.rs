@@ -11,17 +11,17 @@ use tollgate_tests::{gateway::Gateway, ports::loopback};
 use crate::yaml::{self, Edge};
 
 /// A connection that is kept open.
-struct Connection(BufReader<TcpStream>);
+pub(crate) struct Connection(BufReader<TcpStream>);
 
 impl Connection {
-    fn open(port: u16) -> Self {
+    pub(crate) fn open(port: u16) -> Self {
         let stream = TcpStream::connect(loopback(port)).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         Self(BufReader::new(stream))
     }
 
     /// Status and body; `None` where the peer has closed the connection.
-    fn get(&mut self, path: &str, header: &str) -> Option<(u16, String)> {
+    pub(crate) fn get(&mut self, path: &str, header: &str) -> Option<(u16, String)> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: test\r\n{header}\r\n\r\n");
         self.0.get_mut().write_all(request.as_bytes()).ok()?;
         let (mut status, mut length) = (None, 0);

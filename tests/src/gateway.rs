@@ -86,6 +86,17 @@ impl Gateway {
         Self::start_edge(stack, |folder, ports| one_file(folder, &yaml(ports)))
     }
 
+    /// As [`Self::edge_only`], on a stack that `change` may change.
+    pub fn edge_only_on(
+        name: &str,
+        change: impl FnOnce(&mut Stack) -> Result<()>,
+        yaml: impl FnOnce(&Ports) -> String,
+    ) -> Result<Self> {
+        let mut stack = stack(name)?;
+        change(&mut stack)?;
+        Self::start_edge(stack, |folder, ports| one_file(folder, &yaml(ports)))
+    }
+
     /// As [`Self::edge_only`], on the file or folder that `lay_out` makes in an empty folder.
     pub fn edge_only_from(
         name: &str,

@@ -35,7 +35,7 @@ pub struct Stack {
     pub gateway: PathBuf,
     /// Workers of each Envoy.
     pub concurrency: u32,
-    /// Further arguments of xds-server.
+    /// Settings of xds-server beside those that every stack needs.
     pub xds_arguments: Vec<String>,
 }
 
@@ -84,8 +84,7 @@ impl Stack {
         command.args(["--grpc-address", &loopback(self.ports.xds_grpc).to_string()]);
         command.args(["--http-address", &loopback(self.ports.xds_http).to_string()]);
         command.arg("--wasm-dir").arg(&self.toolbox.wasm);
-        command.arg("--state-dir").arg(self.folder.join("xds-server"));
-        command.args(&self.xds_arguments);
+        command.arg("--state-dir").arg(self.folder.join("xds-server")).args(&self.xds_arguments);
         self.start("xds-server", command, log, || http_ready(self.ports.xds_http))
     }
 

@@ -16,7 +16,8 @@ use crate::{ports, runtime::runtime};
 /// Header of every answer: the name of the upstream that gave it.
 pub const NAME_HEADER: &str = "x-upstream";
 
-type Answer = Response<Full<Bytes>>;
+/// What an upstream answers.
+pub type Answer = Response<Full<Bytes>>;
 
 /// A running upstream; stops when dropped.
 #[derive(Debug)]
@@ -36,7 +37,8 @@ impl Upstream {
         Self::serve(move |_| async move { Ok(named(name, Bytes::new())) })
     }
 
-    fn serve<F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Result<Self>
+    /// Starts one that answers as it is told.
+    pub fn serve<F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> Result<Self>
     where
         F: Future<Output = Result<Answer, Infallible>> + Send + 'static,
     {

@@ -1,4 +1,7 @@
-//! What people and monitoring ask: status page, `/status`, `/metrics`, `/healthz`, `/readyz`. Read-only.
+//! What people and monitoring ask: status page, `/status`, `/metrics`, `/healthz`, `/readyz`; and the filters, which Envoys
+//! fetch (`wasm`). Read-only.
+
+mod wasm;
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -16,6 +19,7 @@ use crate::discovery::{Registry, SnapshotCache};
 use crate::follow::ConfigStatus;
 use crate::load_reports::{LoadReports, Loads};
 use crate::rollout::{GroupStatus, Statuses};
+use crate::source::module::{ModuleStatus, ModuleStore};
 use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
 
@@ -34,17 +38,21 @@ pub struct Sources {
     pub cache: SnapshotCache,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The filters' modules, if they are served from here.
+    pub modules: Option<ModuleStore>,
 }
 
 /// All pages.
 pub fn router(sources: Sources) -> Router {
-    Router::new()
+    let modules = sources.modules.clone().map(wasm::router);
+    let pages = Router::new()
         .route("/", get(async || Html(include_str!("http/status.html"))))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
-        .with_state(sources)
+        .with_state(sources);
+    pages.merge(modules.unwrap_or_default())
 }
 
 /// The answer of `/status`.
@@ -57,6 +65,8 @@ struct Status {
     proxies: Vec<Proxy>,
     /// By group and cluster, as the proxies report it.
     load: Loads,
+    /// The filters that are served from here.
+    modules: std::collections::BTreeMap<&'static str, ModuleStatus>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,7 +106,8 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
     let proxies = sources.registry.list().iter().map(|connected| proxy(connected, &groups)).collect();
     let config = lock(&sources.config).clone();
     let load = sources.reports.by_cluster(&sources.cache);
-    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies, load })
+    let modules = sources.modules.as_ref().map(ModuleStore::status).unwrap_or_default();
+    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies, load, modules })
 }
 
 fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, GroupStatus>) -> Proxy {

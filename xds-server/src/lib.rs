@@ -18,6 +18,7 @@ pub mod follow;
 pub mod gateway;
 pub mod http;
 pub mod load_reports;
+pub mod modules;
 mod proto_time;
 pub mod reference;
 pub mod rollout;
@@ -31,6 +32,8 @@ pub mod translate;
 
 /// Failed at run time.
 const FAILED: u8 = 1;
+/// What was asked for makes no sense.
+const BAD_USAGE: u8 = 2;
 /// The configuration is wrong; nothing was bound (`EX_CONFIG` of sysexits.h).
 const BAD_CONFIGURATION: u8 = 78;
 
@@ -46,7 +49,7 @@ pub fn run(cli: Cli) -> ExitCode {
 
 fn serve(settings: &Serve) -> ExitCode {
     if let Err(error) = telemetry::init_logs(&settings.log) {
-        return fail(2, &error);
+        return fail(BAD_USAGE, &error);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -62,8 +65,7 @@ fn serve(settings: &Serve) -> ExitCode {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(FAILED, &format!("{error:#}")),
             },
-            Err(serve::StartError::Config(error)) => fail(BAD_CONFIGURATION, &error.to_string()),
-            Err(serve::StartError::System(error)) => fail(FAILED, &format!("{error:#}")),
+            Err(error) => fail(error.exit_code(), &error.to_string()),
         }
     })
 }

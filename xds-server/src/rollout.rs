@@ -26,6 +26,7 @@ use crate::load_reports::LoadReports;
 use crate::source::key_file::KeyFiles;
 use crate::source::key_url::KeyUrls;
 use crate::telemetry::Metrics;
+use crate::translate::Modules;
 pub use report::{GroupStatus, Statuses};
 
 /// A checked gateway on its way to the proxies.
@@ -69,8 +70,8 @@ pub struct Context {
     pub key_urls: watch::Receiver<KeyUrls>,
     /// What a group's proxies have reported of their requests.
     pub reports: LoadReports,
-    /// Folder of the `.wasm` files, as Envoy sees it.
-    pub wasm_dir: String,
+    /// How Envoys get the filters' code.
+    pub modules: watch::Receiver<Modules>,
     /// Time for proxies to accept one step; then the others go on.
     pub deadline: Duration,
     /// What is counted.

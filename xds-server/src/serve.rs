@@ -14,11 +14,13 @@ use crate::follow::{self, ConfigError, Follow};
 use crate::http::{self, Sources};
 use crate::load_reports::LoadReports;
 use crate::load_reports::service::LoadService;
+use crate::modules::{Delivery, Told};
 use crate::rollout::{Context, Rollout};
 use crate::settings::Serve;
 use crate::source::file::FileSource;
 use crate::source::key_store::KeyStore;
 use crate::source::key_url::KeyFetcher;
+use crate::source::module::ModuleError;
 use crate::source::watch::{Settle, Watch};
 use crate::telemetry::Metrics;
 
@@ -28,9 +30,26 @@ pub enum StartError {
     /// The configuration can't be read or is wrong; nothing was bound.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A filter can't be served; nothing was bound.
+    #[error("{0}; build the filters with `make wasm`, or see --wasm-dir and --wasm-delivery")]
+    Module(#[from] ModuleError),
+    /// Settings don't go together; nothing was bound.
+    #[error("{0}")]
+    Usage(String),
     /// The system refused something.
     #[error("{0:#}")]
     System(#[from] anyhow::Error),
+}
+
+impl StartError {
+    /// What the program ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) | Self::Module(_) => crate::BAD_CONFIGURATION,
+            Self::Usage(_) => crate::BAD_USAGE,
+            Self::System(_) => crate::FAILED,
+        }
+    }
 }
 
 /// A server with its sockets bound, and a configuration read.
@@ -38,6 +57,7 @@ pub struct Server {
     grpc: TcpListener,
     http: TcpListener,
     follow: Follow,
+    modules: Told,
     discovery: DiscoveryService,
     load: LoadService,
     client_status: ClientStatusService,
@@ -52,32 +72,23 @@ impl Server {
     pub async fn build(settings: &Serve) -> Result<Self, StartError> {
         let source = FileSource::new(&settings.config);
         let first = follow::load(&source)?;
+        let modules = Delivery::open(settings)?;
         let grpc = bind("grpc", settings.grpc_address).await?;
         let http = bind("http", settings.http_address).await?;
 
         let metrics = Arc::new(Metrics::new().context("can't make metrics")?);
         let fetcher =
             KeyFetcher::new(KeyStore::new(&settings.state_dir)).context("can't make an HTTP client")?;
-        let settle = Settle {
-            quiet: settings.quiet_period,
-            max: settings.max_quiet_period,
-            poll: settings.poll_interval,
-        };
-        let watch = Watch::new(settle).context("can't watch files")?;
-        let wasm_dir = std::path::absolute(&settings.wasm_dir).context("can't find the working directory")?;
-        for module in ["auth.wasm", "rate_limit.wasm"] {
-            // Not fatal: the Envoys may have it where this machine has not.
-            if !wasm_dir.join(module).is_file() {
-                tracing::warn!(folder = %wasm_dir.display(), module, "no such filter here; build it with `make wasm`");
-            }
-        }
+        let watch = Watch::new(Settle::of(settings)).context("can't watch files")?;
+        let store = modules.store();
+        let modules = modules.tell(http.local_addr().context("can't tell the HTTP port")?)?;
         let (cache, registry, reports) = (SnapshotCache::new(), Registry::new(), LoadReports::default());
         let rollout = Rollout::new(Context {
             cache: cache.clone(),
             registry: registry.clone(),
             key_urls: fetcher.subscribe(),
             reports: reports.clone(),
-            wasm_dir: wasm_dir.to_string_lossy().into_owned(),
+            modules: modules.subscribe(),
             deadline: settings.rollout_deadline,
             metrics: Arc::clone(&metrics),
         });
@@ -90,13 +101,14 @@ impl Server {
             reports: reports.clone(),
             cache: cache.clone(),
             metrics,
+            modules: store,
         };
         let discovery = DiscoveryService::new(cache, registry, Limits::default());
         let interval = settings.load_reporting.load_report_interval;
         let load = LoadService::new(discovery.clone(), reports, interval);
         let visibility = settings.client_status.visibility;
         let client_status = ClientStatusService::new(discovery.clone(), visibility, AnswerLimits::default());
-        Ok(Self { grpc, http, follow, discovery, load, client_status, sources })
+        Ok(Self { grpc, http, follow, modules, discovery, load, client_status, sources })
     }
 
     /// Where Envoys connect, with the real port.
@@ -120,13 +132,14 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, discovery, load, client_status, sources } = self;
+        let Self { grpc, http, follow, modules, discovery, load, client_status, sources } = self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
         let mut follow = tokio::spawn(follow.run());
+        let mut modules = tokio::spawn(modules.run());
         let mut pages = tokio::spawn(
             axum::serve(http, http::router(sources))
                 .with_graceful_shutdown(wait(stopped.clone()))
@@ -144,10 +157,12 @@ impl Server {
             }
             ended = &mut pages => anyhow::bail!("the HTTP server ended: {ended:?}"),
             ended = &mut follow => anyhow::bail!("nobody follows the configuration any more: {ended:?}"),
+            ended = &mut modules => anyhow::bail!("nobody follows the filters any more: {ended:?}"),
         }
         tracing::info!("stopping: ending all streams");
         stop.send_replace(true);
         follow.abort();
+        modules.abort();
         served.await.context("the gRPC server failed")?;
         // A page that is still read must not hold up the end.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), pages).await;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod wasm;
 pub use client_status::ClientStatus;
 pub use load_reports::LoadReporting;
 
@@ -62,13 +63,14 @@ pub struct Serve {
     #[arg(long, env = "TOLLGATE_GRPC_ADDRESS", default_value = "127.0.0.1:18000")]
     pub grpc_address: SocketAddr,
 
-    /// Where people and monitoring look: status page, /status, /metrics, /healthz, /readyz.
+    /// Where people and monitoring look: status page, /status, /metrics, /healthz, /readyz; and
+    /// from where Envoys fetch their filters.
     #[arg(long, env = "TOLLGATE_HTTP_ADDRESS", default_value = "127.0.0.1:18001")]
     pub http_address: SocketAddr,
 
-    /// Folder with auth.wasm and rate_limit.wasm, as the Envoys see it.
-    #[arg(long, env = "TOLLGATE_WASM_DIR", default_value = "target/wasm")]
-    pub wasm_dir: PathBuf,
+    /// The filters' modules.
+    #[command(flatten)]
+    pub wasm: wasm::Wasm,
 
     /// Files have settled once nothing changed for this long.
     #[arg(long, env = "TOLLGATE_QUIET_PERIOD", default_value = "100ms", value_parser = duration)]

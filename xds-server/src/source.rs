@@ -1,4 +1,4 @@
-//! Where desired state comes from: YAML files and issuers' keys. What is read here is only text and JSON; what
+//! Where desired state comes from: YAML files, issuers' keys and the filters' modules. What is read here is only text and JSON; what
 //! it means is said in `gateway`.
 
 pub mod file;
@@ -6,4 +6,5 @@ pub mod key_file;
 pub mod key_store;
 pub mod key_url;
 mod links;
+pub mod module;
 pub mod watch;

@@ -8,6 +8,8 @@
 //! | RouteConfiguration (RDS) | the listener's | its virtual hosts and routes |
 //! | Wasm (ECDS) | `LISTENER/auth`, `LISTENER/rate_limit` | the policies that its routes use, and issuers' keys |
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
+//! | Runtime (RTDS) | `tollgate` | the group's runtime values |
+//! | Cluster (CDS) | `tollgate/wasm`, … | the filters' modules, where Envoys fetch them |
 //!
 //! No proto map here ever holds two entries: `envoy-types` keeps them in hash maps of random order, and equal
 //! configurations must encode to equal bytes on every replica.
@@ -26,10 +28,14 @@ mod endpoint;
 mod filter;
 mod keys;
 mod listener;
+mod module;
 mod proto;
 mod route;
+mod runtime;
 
+pub use filter::MODULES;
 pub use keys::KeySets;
+pub use module::Modules;
 
 /// One resource, encoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +66,8 @@ pub struct Target<'a> {
     pub present: &'a [&'a Gateway],
     /// Issuers' keys, by where they come from.
     pub keys: &'a KeySets,
-    /// Folder of the `.wasm` files, as Envoy sees it.
-    pub wasm_dir: &'a str,
+    /// How Envoys get the filters' code.
+    pub modules: &'a Modules,
 }
 
 /// All resources of the proxies whose node cluster is `group`. A group that the gateway doesn't name gets
@@ -79,15 +85,24 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
     for (name, cluster) in clusters {
         resources.push(Resource::new(name.as_str(), &cluster::cluster(name, cluster)));
         if cluster::is_eds(cluster) {
-            resources
-                .push(Resource::new(name.as_str(), &endpoint::load_assignment(name, &cluster.endpoints)));
+            resources.push(Resource::new(
+                name.as_str(),
+                &endpoint::load_assignment(name.as_str(), &cluster.endpoints),
+            ));
         }
+    }
+    if listeners(group, target.serving).next().is_some() {
+        let clusters = filter::module_clusters(target.modules);
+        resources.extend(clusters.iter().map(|cluster| Resource::new(&*cluster.name, cluster)));
     }
     for (name, listener) in listeners(group, target.serving) {
         let filters = filter::filters(name, listener, target);
         resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));
         resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener)));
         resources.extend(filters.iter().map(|filter| Resource::new(&*filter.name, &filter.config)));
+    }
+    if let Some(proxies) = target.serving.proxies.get(group) {
+        resources.push(runtime::layer(&proxies.runtime));
     }
     resources
 }

@@ -9,6 +9,8 @@
 //! - additions and changes go out as clusters, endpoints, secrets, extensions, listeners, routes, virtual hosts;
 //! - while one of these waits for an answer and has more to send, the types behind it stay at the snapshot they are at,
 //!   so that no route arrives before its cluster. New subscriptions are answered nevertheless, from that snapshot;
+//! - an extension configuration that the client holds changes only once clusters are answered, which Envoy does when they
+//!   are warm: it takes effect at once, so what it calls and the code it runs must be there;
 //! - delta removals of clusters, then of endpoints, wait until everything else was sent and answered. A client that
 //!   resumes is first sent a response without them, be it empty, since its listeners and routes have yet to ask.
 //!
@@ -193,8 +195,14 @@ impl Session {
         for type_url in &types {
             let ordered = aggregated && type_url.is_ordered();
             let idle = self.others_idle(type_url, &snapshot);
+            let waits =
+                aggregated && *type_url == TypeUrl::EXTENSION && self.is_unanswered(&TypeUrl::CLUSTER);
             let Some(delivery) = self.types.get_mut(type_url) else { continue };
             let set = snapshot.set(type_url);
+            if waits && !delivery.is_asked() {
+                held_back |= delivery.is_behind(set);
+                continue;
+            }
             let target = match delivery.base() {
                 Some(base) if ordered && held_back => base.clone(),
                 _ => set.clone(),
@@ -212,6 +220,10 @@ impl Session {
             }
         }
         responses
+    }
+
+    fn is_unanswered(&self, type_url: &TypeUrl) -> bool {
+        self.types.get(type_url).is_some_and(Delivery::is_unanswered)
     }
 
     /// Whether nothing the client has may still refer to what this type is about to lose.

@@ -11,6 +11,7 @@ use super::scalar::{Name, PolicyRef};
 
 mod policy;
 mod route;
+mod runtime;
 
 /// Name in the bootstraps of `envoy-configs/`.
 const BOOTSTRAP_CLUSTER: &str = "xds-server";
@@ -41,6 +42,7 @@ fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
         if let Some(canary) = &proxies.canary {
             self::canary(&format!("{pointer}/canary"), canary, problems);
         }
+        runtime::check(&format!("{pointer}/runtime"), &proxies.runtime, problems);
         let pointer = format!("{pointer}/listeners");
         let mut addresses = BTreeMap::new();
         for (index, name) in proxies.listeners.iter().enumerate() {

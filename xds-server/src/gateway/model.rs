@@ -13,6 +13,7 @@ use super::scalar::{Address, Duration, HeaderName, HeaderValue, Name, Path, Poli
 
 mod cluster;
 mod policy;
+mod runtime;
 mod short_form;
 
 pub use cluster::{
@@ -22,6 +23,7 @@ pub use policy::{
     Algorithm, ApiKey, ApiKeyProvider, AuthPolicy, AuthProvider, ClaimToHeader, Introspection, Jwks,
     JwtProvider, KeyPart, RateLimitPolicy, Scope,
 };
+pub use runtime::{Denominator, FractionalPercent, Runtime, RuntimeValue};
 
 /// A whole gateway: one file, or all files of a folder merged. A name may stand in one file only.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -62,6 +64,10 @@ pub struct ProxyGroup {
     /// Proxies that get every change first. The others follow once these have accepted it and do well with it; else it
     /// is taken back.
     pub canary: Option<Canary>,
+    /// Envoy's runtime values, by Envoy's keys: `{circuit_breakers.api.default.max_requests: 500}`. Only Envoys take them
+    /// whose bootstrap has the `rtds_layer` of `envoy-configs/edge.yaml`.
+    #[serde(default)]
+    pub runtime: Runtime,
 }
 
 /// Which proxies of a group get a change first, and how they are judged. Exactly one of `labels` and `share`.

@@ -58,6 +58,19 @@ fn a_mistake_is_shown_where_it_stands() {
         (route("to: api\n        policies: {auth: nobody}"), "12:26 there is no auth policy `nobody`"),
         (route("to: api\n      - match: {path: {prefix: /}}\n        to: api"), "12:16 route 0 has the same match"),
         ("version: v1\nproxies: {edge: {listeners: [x]}}\n".into(), "2:30 there is no listener `x`"),
+        (
+            "version: v1\nproxies: {e: {listeners: [], runtime: {envoy.reloadable_features.x: 1}}}\n".into(),
+            "is a feature flag",
+        ),
+        (
+            "version: v1\nproxies: {e: {listeners: [], runtime: {x: {numerator: 101}}}}\n".into(),
+            "2:55 numerator is 101, but must be between 0 and 100",
+        ),
+        (
+            "version: v1\nproxies: {e: {listeners: [], runtime: {x: {share: 1}}}}\n".into(),
+            "2:43 expected true or false, a number, a text, or {numerator",
+        ),
+        ("version: v1\nproxies: {e: {listeners: [], runtime: {a b: 1}}}\n".into(), "`a b` is no runtime key"),
         ("version: v1\nclusters: {a b: {endpoints: []}}\n".into(), "`a b` is no name"),
         ("version: v1\nclusters: {a: {endpoints: ['h:0']}}\n".into(), "2:28 `h:0`: port 0 can't be used here"),
         ("version: v1\nclusters: {a: {endpoints: ['h:1', 'h:1']}}\n".into(), "2:35 endpoint h:1 stands here twice"),

@@ -1,5 +1,5 @@
-//! One group of proxies on its way, as a task. Its events: another gateway is wanted; an issuer's keys changed; a
-//! lane's step is done, has arrived, or was refused; it is time to judge canaries.
+//! One group of proxies on its way, as a task. Its events: another gateway is wanted; an issuer's keys or a filter's
+//! code changed; a lane's step is done, has arrived, or was refused; it is time to judge canaries.
 //!
 //! A refusal never holds the group up: the [`Unit`]s that it concerns go back to what was last good, for all proxies,
 //! and the rest moves on. Where a proxy does not say which resource is wrong, everything that changed goes back, and is
@@ -65,7 +65,7 @@ pub(super) async fn run(
     statuses: Statuses,
 ) {
     let first = Arc::clone(&desired.borrow_and_update());
-    let mut keys = context.key_urls.clone();
+    let (mut keys, mut modules) = (context.key_urls.clone(), context.modules.clone());
     let stable = Lane::new(&name, Arc::clone(&first), context.clone());
     // Whoever fetches tells of keys that don't come.
     drop(tokio::time::timeout(KEYS, keys.wait_for(|keys| stable.has_keys(keys))).await);
@@ -110,6 +110,14 @@ pub(super) async fn run(
                 }
                 let now = Instant::now();
                 group.keys = keys.borrow_and_update().clone();
+                group.lanes().for_each(|lane| lane.changed_at = now);
+                group.publish();
+            }
+            changed = modules.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let now = Instant::now();
                 group.lanes().for_each(|lane| lane.changed_at = now);
                 group.publish();
             }

@@ -154,7 +154,7 @@ impl Lane {
                 serving: &self.plan.serving().gateway,
                 present: &present,
                 keys: &keys,
-                wasm_dir: &self.context.wasm_dir,
+                modules: &self.context.modules.borrow().clone(),
             },
         );
         let mut builder = SnapshotBuilder::replacing(&self.published);

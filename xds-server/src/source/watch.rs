@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::links::folders_to_watch;
+use crate::settings::Serve;
 
 /// When a change has settled.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +25,13 @@ pub struct Settle {
     pub max: Duration,
     /// Time between two looks without any event.
     pub poll: Duration,
+}
+
+impl Settle {
+    /// As set.
+    pub fn of(settings: &Serve) -> Self {
+        Self { quiet: settings.quiet_period, max: settings.max_quiet_period, poll: settings.poll_interval }
+    }
 }
 
 /// Watches paths; see [`Watch::changed`].

@@ -31,7 +31,7 @@ use crate::gateway::model::{
 use crate::gateway::scalar::{Duration, Name};
 
 /// Key of the HTTP options in a cluster's extension options.
-const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+pub(super) const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 
 /// Bytes buffered per connection, as Envoy's best practices for an edge proxy have it.
 pub(super) const BUFFER_LIMIT: u32 = 32 * 1024;
@@ -54,7 +54,7 @@ pub(super) fn cluster(name: &Name, cluster: &Cluster) -> EnvoyCluster {
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(discovery.into())),
         eds_cluster_config: eds
             .then(|| EdsClusterConfig { eds_config: proto::ads(), ..EdsClusterConfig::default() }),
-        load_assignment: (!eds).then(|| endpoint::load_assignment(name, &cluster.endpoints)),
+        load_assignment: (!eds).then(|| endpoint::load_assignment(name.as_str(), &cluster.endpoints)),
         connect_timeout: proto::duration(cluster.connect_timeout),
         per_connection_buffer_limit_bytes: proto::uint32(BUFFER_LIMIT),
         lb_policy: match cluster.load_balancing {
@@ -80,7 +80,7 @@ pub(super) fn cluster(name: &Name, cluster: &Cluster) -> EnvoyCluster {
     }
 }
 
-fn http_options(protocol: Protocol) -> HttpProtocolOptions {
+pub(super) fn http_options(protocol: Protocol) -> HttpProtocolOptions {
     let config = match protocol {
         Protocol::Http1 => ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
         Protocol::Http2 => ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default()),

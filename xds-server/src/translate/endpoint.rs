@@ -7,16 +7,15 @@ use envoy_types::pb::envoy::config::endpoint::v3::{
 
 use super::proto;
 use crate::gateway::model::Endpoint;
-use crate::gateway::scalar::Name;
 
 /// The assignment of a cluster. One without endpoints has an empty one, which Envoy needs to finish warming.
-pub(super) fn load_assignment(cluster: &Name, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
+pub(super) fn load_assignment(cluster: &str, endpoints: &[Endpoint]) -> ClusterLoadAssignment {
     let locality = LocalityLbEndpoints {
         lb_endpoints: endpoints.iter().map(lb_endpoint).collect(),
         ..LocalityLbEndpoints::default()
     };
     ClusterLoadAssignment {
-        cluster_name: cluster.as_str().to_owned(),
+        cluster_name: cluster.to_owned(),
         endpoints: if endpoints.is_empty() { Vec::new() } else { vec![locality] },
         ..ClusterLoadAssignment::default()
     }

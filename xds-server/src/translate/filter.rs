@@ -3,18 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
-use envoy_types::pb::envoy::config::core::v3::{AsyncDataSource, DataSource, async_data_source, data_source};
-use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
-use envoy_types::pb::envoy::extensions::wasm::v3::{FailurePolicy, PluginConfig, VmConfig, plugin_config};
-use envoy_types::pb::google::protobuf::StringValue;
 use serde::Serialize;
 use tollgate_filter_config as config;
 use tollgate_filter_core::ConfigError;
 use tollgate_filter_core::auth::Authenticator;
 use tollgate_filter_core::rate_limit::Limiter;
 
-use super::{KeySets, Target, any, named, route_policies};
+use super::{KeySets, Modules, Target, any, module, named, route_policies};
 use crate::gateway::model::{
     Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Listener,
     RateLimitPolicy,
@@ -26,6 +23,9 @@ use crate::gateway::{Gateway, Problem};
 /// Modules, by the names of their files.
 const AUTH: &str = "auth";
 pub(super) const RATE_LIMIT: &str = "rate_limit";
+
+/// The modules of all filters; each is in a file `NAME.wasm`.
+pub const MODULES: [&str; 2] = [AUTH, RATE_LIMIT];
 
 /// Name of a filter in its listener's chain, and of its ECDS resource.
 pub(super) fn filter_name(listener: &Name, module: &str) -> String {
@@ -211,27 +211,22 @@ fn rate_limit_policy(policy: &RateLimitPolicy) -> config::RateLimitPolicy {
 /// The Wasm extension that runs `module` with `configuration`.
 fn filter<C: Serialize>(listener: &Name, module: &str, configuration: &C, target: Target<'_>) -> Filter {
     let name = filter_name(listener, module);
-    // A Struct would arrive in the VM as protobuf; a string arrives as it is.
-    let json = serde_json::to_string(configuration).unwrap_or_default();
-    let file = format!("{}/{module}.wasm", target.wasm_dir);
-    let code =
-        DataSource { specifier: Some(data_source::Specifier::Filename(file)), ..DataSource::default() };
-    let vm = VmConfig {
-        vm_id: format!("tollgate.{module}"),
-        runtime: "envoy.wasm.runtime.v8".into(),
-        code: Some(AsyncDataSource { specifier: Some(async_data_source::Specifier::Local(code)) }),
-        ..VmConfig::default()
-    };
-    let plugin = PluginConfig {
-        name: name.clone(),
-        root_id: module.to_owned(),
-        configuration: Some(any(&StringValue { value: json })),
-        // A trap costs the request it happened in; the next one gets a new VM.
-        failure_policy: FailurePolicy::FailReload.into(),
-        vm: Some(plugin_config::Vm::VmConfig(vm)),
-        ..PluginConfig::default()
-    };
-    let config =
-        TypedExtensionConfig { name: name.clone(), typed_config: Some(any(&Wasm { config: Some(plugin) })) };
+    let wasm = module::plugin(&name, module, json(configuration), module::vm(module, target.modules));
+    let config = TypedExtensionConfig { name: name.clone(), typed_config: Some(any(&wasm)) };
     Filter { name, config }
+}
+
+fn json(configuration: &impl Serialize) -> String {
+    serde_json::to_string(configuration).unwrap_or_default()
+}
+
+/// The clusters by which the modules of all filters arrive.
+pub(super) fn module_clusters(modules: &Modules) -> Vec<Cluster> {
+    let auth = config::AuthConfig {
+        trust_identity_headers: false,
+        claim_headers: Vec::new(),
+        policies: BTreeMap::new(),
+    };
+    let rate_limit = config::RateLimitConfig { policies: BTreeMap::new() };
+    module::clusters(modules, [(AUTH, json(&auth)), (RATE_LIMIT, json(&rate_limit))])
 }

@@ -13,13 +13,16 @@ use envoy_types::pb::envoy::config::listener::v3::{Listener, filter};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
+use envoy_types::pb::envoy::service::runtime::v3::Runtime;
 use envoy_types::pb::google::protobuf::StringValue;
 use prost::Name as _;
 use serde_json::json;
 
 use super::*;
 use crate::gateway::{SourceFile, load};
+use crate::source::module::Current;
 
 fn gateway(text: &str) -> Gateway {
     let files = vec![SourceFile { path: "gateway.yaml".into(), text: text.into() }];
@@ -35,8 +38,18 @@ fn key_sets() -> KeySets {
 }
 
 fn translate_all(serving: &Gateway, present: &[&Gateway]) -> Vec<Resource> {
-    let keys = key_sets();
-    translate("edge", Target { serving, present, keys: &keys, wasm_dir: "/wasm" })
+    translate_with(&Modules::Folder("/wasm".into()), serving, present)
+}
+
+fn translate_with(modules: &Modules, serving: &Gateway, present: &[&Gateway]) -> Vec<Resource> {
+    translate("edge", Target { serving, present, keys: &key_sets(), modules })
+}
+
+fn modules(auth: u8) -> Modules {
+    let sha256 =
+        [("auth", auth), ("rate_limit", 2)].map(|(name, byte)| (name.into(), format!("{byte:064x}")));
+    let current = Current { sha256: sha256.into(), refresh: 7 };
+    Modules::Http { origin: "127.0.0.1:18001".parse().unwrap(), current }
 }
 
 /// The message's debug form without its many default fields.
@@ -63,8 +76,12 @@ fn render(resource: &Resource) -> String {
     } else if resource.type_url == Cluster::type_url() {
         let mut cluster: Cluster = decode(body);
         let options = std::mem::take(&mut cluster.typed_extension_protocol_options);
-        let options = options.values().map(|any| compact(&decode::<HttpProtocolOptions>(&any.value)));
-        [compact(&cluster)].into_iter().chain(options).collect()
+        let mut options: HttpProtocolOptions = decode(&options.values().next().expect("HTTP options").value);
+        let filters = std::mem::take(&mut options.http_filters).into_iter().filter_map(|filter| {
+            let Some(ConfigType::TypedConfig(any)) = filter.config_type else { return None };
+            (any.type_url == Wasm::type_url()).then(|| compact(&decode::<Wasm>(&any.value)))
+        });
+        [compact(&cluster), compact(&options)].into_iter().chain(filters).collect()
     } else if resource.type_url == TypedExtensionConfig::type_url() {
         let extension: TypedExtensionConfig = decode(body);
         let mut wasm: Wasm = decode(&extension.typed_config.expect("a Wasm filter").value);
@@ -75,6 +92,9 @@ fn render(resource: &Resource) -> String {
         vec![compact(&wasm), format!("{json:#}\n")]
     } else if resource.type_url == RouteConfiguration::type_url() {
         vec![compact(&decode::<RouteConfiguration>(body))]
+    } else if resource.type_url == Runtime::type_url() {
+        let layer = decode::<Runtime>(body).layer.unwrap().fields;
+        vec![compact(&layer.into_iter().collect::<BTreeMap<_, _>>())]
     } else {
         assert_eq!(resource.type_url, ClusterLoadAssignment::type_url());
         vec![compact(&decode::<ClusterLoadAssignment>(body))]
@@ -94,10 +114,14 @@ fn golden_files_are_reproduced() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     inputs.sort();
-    assert!(inputs.len() >= 3, "the golden files are gone");
+    assert!(inputs.len() >= 4, "the golden files are gone");
     for input in inputs {
         let gateway = gateway(&std::fs::read_to_string(&input).unwrap());
-        let found: String = translate_all(&gateway, &[&gateway]).iter().map(render).collect();
+        let modules = match input.ends_with("modules.yaml") {
+            true => modules(1),
+            false => Modules::Folder("/wasm".into()),
+        };
+        let found: String = translate_with(&modules, &gateway, &[&gateway]).iter().map(render).collect();
         let output = input.with_extension("txt");
         if std::env::var_os("UPDATE_GOLDEN").is_some() {
             std::fs::write(&output, &found).unwrap();
@@ -138,6 +162,24 @@ fn an_edit_touches_only_what_it_changes() {
 }
 
 #[test]
+fn a_changed_module_changes_its_filters_and_what_brings_it_and_nothing_else() {
+    let gateway = gateway(include_str!("../../../envoy-configs/gateway.yaml"));
+    let keys = KeySets::default();
+    let of = |auth| {
+        let modules = modules(auth);
+        let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules };
+        translate("sidecar", target).into_iter().map(|resource| (resource.name, resource.body)).collect()
+    };
+    let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (of(1), of(9));
+    let changed: Vec<&str> = after
+        .iter()
+        .filter(|(name, body)| before.get(*name) != Some(body))
+        .map(|(name, _)| &**name)
+        .collect();
+    assert_eq!(changed, ["inbound/auth", "outbound/auth", &format!("tollgate/wasm/auth/{:064x}", 9)]);
+}
+
+#[test]
 fn what_either_gateway_refers_to_is_present_between_them() {
     let text = |cluster: &str, policy: &str| {
         format!(
@@ -165,6 +207,6 @@ fn what_either_gateway_refers_to_is_present_between_them() {
 fn a_group_that_is_not_named_gets_nothing() {
     let gateway = gateway(include_str!("../../../envoy-configs/gateway.yaml"));
     let keys = KeySets::default();
-    let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, wasm_dir: "/wasm" };
+    let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules(1) };
     assert_eq!(translate("stranger", target), []);
 }

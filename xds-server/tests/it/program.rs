@@ -69,7 +69,8 @@ fn the_schema_takes_what_the_reference_names() {
 fn serve(config: &Path) -> Command {
     let mut command = xds_server();
     command
-        .args(["serve", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0", "--config"])
+        .args(["serve", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"])
+        .args(["--wasm-delivery", "file", "--config"])
         .arg(config);
     command.stderr(Stdio::piped());
     command
@@ -87,14 +88,39 @@ fn serve_with_a_bad_configuration_binds_nothing_and_exits_78() {
 }
 
 #[test]
+fn serve_without_filters_that_envoys_could_fetch_binds_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.yaml");
+    std::fs::write(&path, GOOD).unwrap();
+    let refused = |arguments: &[&str]| {
+        let mut command = xds_server();
+        command.args(["serve", "--config"]).arg(&path).arg("--wasm-dir").arg(folder.path());
+        let output = command.args(arguments).output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let (code, shown) = refused(&[]);
+    assert_eq!(code, Some(78), "{shown}");
+    assert!(
+        shown.contains("auth.wasm") && shown.contains("make wasm") && !shown.contains("listening"),
+        "{shown}"
+    );
+    let (code, shown) = refused(&["--http-address", "0.0.0.0:0"]);
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(shown.contains("--wasm-url") && !shown.contains("listening"), "{shown}");
+}
+
+#[test]
 fn serve_on_a_taken_port_exits_1_and_names_it() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("gateway.yaml");
     std::fs::write(&path, GOOD).unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output =
-        xds_server().args(["serve", "--grpc-address", &address, "--config"]).arg(&path).output().unwrap();
+    let output = xds_server()
+        .args(["serve", "--wasm-delivery", "file", "--grpc-address", &address, "--config"])
+        .arg(&path)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains(&format!("can't bind grpc to {address}")), "{output:?}");
 }

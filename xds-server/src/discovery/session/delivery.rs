@@ -111,6 +111,23 @@ impl Delivery {
         self.resumed && self.base.is_none()
     }
 
+    /// Whether a response has yet to be answered.
+    pub fn is_unanswered(&self) -> bool {
+        self.outstanding.is_some()
+    }
+
+    /// Whether the client waits for something that it does not hold: what it asked for on this stream, or, when it came
+    /// with state, what that did not name.
+    pub fn is_asked(&self) -> bool {
+        if self.base.is_some() {
+            return self.all_owed || self.greeting_owed || !self.owed.is_empty();
+        }
+        match &self.claimed {
+            Claim::Versions(held) => !self.wanted.names().iter().all(|name| held.contains_key(&**name)),
+            Claim::Set(_) => !self.resumed,
+        }
+    }
+
     /// The set the client was last brought to.
     pub fn base(&self) -> Option<&Arc<ResourceSet>> {
         self.base.as_ref()
@@ -187,11 +204,15 @@ impl Delivery {
         }
     }
 
+    /// Whether the client has yet to be brought to `set`.
+    pub fn is_behind(&self, set: &ResourceSet) -> bool {
+        self.base.as_ref().is_none_or(|base| !base.is_same(set))
+    }
+
     /// Whether a response is unanswered while more is to be sent from `set`, other than removals.
     pub fn is_blocked(&self, set: &ResourceSet) -> bool {
-        let behind = self.base.as_ref().is_none_or(|base| !base.is_same(set));
         self.outstanding.is_some()
-            && (behind || self.all_owed || self.owed.iter().any(|name| set.get(name).is_some()))
+            && (self.is_behind(set) || self.all_owed || self.owed.iter().any(|name| set.get(name).is_some()))
     }
 
     /// Whether the client was brought to `set`, whole, and has accepted it. Whoever refused serves something older,

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-const TYPES: [TypeUrl; 4] = [TypeUrl::CLUSTER, TypeUrl::ENDPOINT, TypeUrl::LISTENER, TypeUrl::ROUTE];
+const TYPES: [TypeUrl; 5] =
+    [TypeUrl::CLUSTER, TypeUrl::ENDPOINT, TypeUrl::EXTENSION, TypeUrl::LISTENER, TypeUrl::ROUTE];
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use super::*;
 
 const CDS: &TypeUrl = &TypeUrl::CLUSTER;
 const EDS: &TypeUrl = &TypeUrl::ENDPOINT;
+const ECDS: &TypeUrl = &TypeUrl::EXTENSION;
 const LDS: &TypeUrl = &TypeUrl::LISTENER;
 const RDS: &TypeUrl = &TypeUrl::ROUTE;
 
@@ -27,6 +28,28 @@ fn additions_go_out_clusters_first_and_routes_last() {
     let mut peer = settled(&snapshot(&[]));
     let next = snapshot(&[(RDS, "r=1"), (LDS, "l=1"), (EDS, "a=1"), (CDS, "a=1")]);
     assert_eq!(short(&peer.publish(&next)), ["CDS a=1", "EDS a=1", "LDS l=1", "RDS r=1"]);
+}
+
+#[test]
+fn a_held_extension_configuration_changes_once_its_clusters_are_warm() {
+    let mut peer = settled(&snapshot(&[(ECDS, "f=1"), (RDS, "r=1")]));
+    let first = one(peer.ask(ECDS, &["f"]));
+    assert!(peer.ack(&first, &[]).is_empty());
+    let next = snapshot(&[(CDS, "code=2"), (ECDS, "f=2 g=2"), (RDS, "r=2")]);
+    let clusters = one(peer.publish(&next));
+    assert_eq!(short(std::slice::from_ref(&clusters)), ["CDS code=2"], "routes stay behind extensions");
+    assert_eq!(short(&peer.ack(&clusters, &[])), ["ECDS f=2", "RDS r=2"]);
+}
+
+#[test]
+fn clusters_that_wait_for_a_new_extension_configuration_get_it() {
+    let mut peer = settled(&snapshot(&[(ECDS, "f=1")]));
+    let first = one(peer.ask(ECDS, &["f"]));
+    assert!(peer.ack(&first, &[]).is_empty());
+    let clusters = one(peer.publish(&snapshot(&[(CDS, "uses-g=1"), (ECDS, "f=1 g=1")])));
+    // Unanswered: it is warm once it has `g`.
+    assert_eq!(short(&peer.ask(ECDS, &["g"])), ["ECDS g=1"]);
+    assert!(peer.ack(&clusters, &[]).is_empty());
 }
 
 #[test]

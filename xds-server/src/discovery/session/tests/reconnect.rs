@@ -40,6 +40,21 @@ fn a_resuming_clients_clusters_outlive_the_routes_it_has_yet_to_ask_for() {
 }
 
 #[test]
+fn a_resuming_clients_extension_configurations_wait_for_clusters_too() {
+    const ECDS: &TypeUrl = &TypeUrl::EXTENSION;
+    let content = snapshot(&[(CDS, "code=2"), (ECDS, "f=2 g=2")]);
+    let mut peer = Peer::new(Flavour::Delta, &content);
+    let clusters = one(peer.send(resume(CDS, &["*"], "code=1")));
+    assert!(peer.send(resume(ECDS, &["f"], "f=1")).is_empty());
+    assert_eq!(short(&peer.ack(&clusters, &[])), ["ECDS f=2"]);
+
+    // One that it does not hold, something of the client's waits for.
+    let mut peer = Peer::new(Flavour::Delta, &content);
+    one(peer.send(resume(CDS, &["*"], "code=1")));
+    assert_eq!(short(&peer.send(resume(ECDS, &["f", "g"], "f=1"))), ["ECDS f=2 g=2"]);
+}
+
+#[test]
 fn equal_initial_versions_are_sent_nothing_and_count_as_held() {
     let content = snapshot(&[(CDS, "a=1 b=2"), (RDS, "r=1")]);
     let mut peer = Peer::new(Flavour::Delta, &content);
