@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod client;
+
 /// Tollgate's control plane: pushes listeners, routes, clusters and filters to stock Envoys from YAML that is
 /// edited live.
 #[derive(Debug, Parser)]
@@ -21,6 +23,8 @@ Examples:
   xds-server serve --config envoy-configs/gateway.yaml --wasm-dir target/wasm
   xds-server validate envoy-configs/gateway.yaml
   envoy -c envoy-configs/edge.yaml        # a stock Envoy that asks this server
+  xds-server status --watch
+  xds-server wait --version $(xds-server validate --quiet envoy-configs/gateway.yaml)
 
 Exit codes:
   0 done   1 failed at run time   2 bad usage   78 bad configuration (nothing was bound)";
@@ -32,6 +36,10 @@ pub enum Command {
     Serve(Serve),
     /// Check a gateway as `serve` would, and say what is wrong with it.
     Validate(Validate),
+    /// Show what a running server serves, and how its proxies stand.
+    Status(client::Status),
+    /// Wait until every proxy has accepted a version: what pipelines need.
+    Wait(client::Wait),
     /// Print the reference of every YAML field (Markdown).
     Reference,
     /// Print the JSON Schema of the YAML, for editors.
@@ -43,6 +51,10 @@ pub enum Command {
 pub struct Validate {
     /// The gateway: a YAML file, or a folder of them.
     pub path: PathBuf,
+
+    /// Print the version alone, as `wait --version` takes it.
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Settings of `serve`.

@@ -6,6 +6,7 @@
     reason = "test code outside #[test] functions"
 )]
 
+mod client;
 mod discovery;
 mod program;
 mod proxy;
