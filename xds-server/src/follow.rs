@@ -22,8 +22,13 @@ pub enum ConfigError {
     #[error(transparent)]
     Read(#[from] ReadError),
     /// It is wrong.
-    #[error(transparent)]
-    Wrong(#[from] Report),
+    #[error("{report}")]
+    Wrong {
+        /// Version of the texts.
+        version: String,
+        /// What is wrong with them.
+        report: Report,
+    },
 }
 
 /// Reads and checks a configuration. Blocks.
@@ -32,11 +37,18 @@ pub enum ConfigError {
 /// When it can't be read, or is wrong.
 pub fn load(source: &FileSource) -> Result<Desired, ConfigError> {
     let read_at = Instant::now();
-    Ok(check(source.read()?, source.base_dir(), read_at)?)
+    let files = source.read()?;
+    let version = file::version(&files);
+    check(files, version.clone(), source.base_dir(), read_at)
+        .map_err(|report| ConfigError::Wrong { version, report })
 }
 
-fn check(files: Vec<SourceFile>, base_dir: &Path, read_at: Instant) -> Result<Desired, Report> {
-    let version = file::version(&files);
+fn check(
+    files: Vec<SourceFile>,
+    version: String,
+    base_dir: &Path,
+    read_at: Instant,
+) -> Result<Desired, Report> {
     let loaded = gateway::load(files)?;
     let report = |problems: Vec<Problem>| Report {
         problems: problems.into_iter().filter_map(|problem| loaded.source_map.locate(problem)).collect(),
@@ -65,6 +77,8 @@ pub struct ConfigStatus {
     pub source: PathBuf,
     /// Version that is served.
     pub version: String,
+    /// Groups of proxies that it names.
+    pub groups: Vec<String>,
     /// When it was read, in seconds since 1970.
     pub loaded_at: u64,
     /// Why what is on disk is not served. `null` when it is.
@@ -74,6 +88,8 @@ pub struct ConfigStatus {
 /// What is wrong with what is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ConfigProblem {
+    /// Version of what is wrong. `null` when the files can't be read at all.
+    pub version: Option<String>,
     /// For people: all problems, with lines and carets.
     pub text: String,
     /// For programs: where and what. Empty when the files can't be read at all.
@@ -155,24 +171,25 @@ impl Follow {
         self.rollout.apply(&self.current);
         let mut status = lock(&self.status);
         status.version.clone_from(&self.current.version);
+        status.groups = self.current.gateway.proxies.keys().map(ToString::to_string).collect();
         status.loaded_at = unix_seconds(SystemTime::now());
         status.error = None;
     }
 
     fn reject(&self, error: &ConfigError) {
-        let problems = match error {
-            ConfigError::Read(_) => Vec::new(),
-            ConfigError::Wrong(report) => report.problems.clone(),
+        let (version, problems) = match error {
+            ConfigError::Read(_) => (None, Vec::new()),
+            ConfigError::Wrong { version, report } => (Some(version.clone()), report.problems.clone()),
         };
-        let problem =
-            ConfigProblem { text: error.to_string(), problems, since: unix_seconds(SystemTime::now()) };
+        let since = unix_seconds(SystemTime::now());
+        let problem = ConfigProblem { version, text: error.to_string(), problems, since };
         if !self.set_error(Some(problem)) {
             // Polled again, and still the same.
             return;
         }
         self.metrics.reloaded(false);
         match error {
-            ConfigError::Wrong(Report { problems }) if !problems.is_empty() => {
+            ConfigError::Wrong { report: Report { problems }, .. } if !problems.is_empty() => {
                 for problem in problems {
                     tracing::error!(
                         file = %problem.file.display(),
@@ -191,8 +208,10 @@ impl Follow {
     /// Whether that is news.
     fn set_error(&self, error: Option<ConfigProblem>) -> bool {
         let mut status = lock(&self.status);
-        let text = |error: &Option<ConfigProblem>| error.as_ref().map(|error| error.text.clone());
-        let is_news = text(&status.error) != text(&error);
+        // Two versions may be wrong in the same way.
+        let said =
+            |error: &Option<ConfigProblem>| error.as_ref().map(|e| (e.version.clone(), e.text.clone()));
+        let is_news = said(&status.error) != said(&error);
         if is_news {
             if error.is_none() {
                 tracing::info!(version = status.version, "the files are right again, and as served");
@@ -215,7 +234,7 @@ mod tests {
         let text = "version: v1\npolicies:\n  auth:\n    a:\n      any_of:\n      - jwt: { issuer: i, jwks: { file: k.json } }\n";
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("k.json"), "no").unwrap();
-        let Err(ConfigError::Wrong(report)) = load(&FileSource::new(&path)) else { panic!("loaded") };
+        let Err(ConfigError::Wrong { report, .. }) = load(&FileSource::new(&path)) else { panic!("loaded") };
         assert_eq!((report.problems[0].line, report.problems[0].column), (6, 41));
         std::fs::write(folder.path().join("k.json"), r#"{"keys": []}"#).unwrap();
         assert!(load(&FileSource::new(&path)).is_ok());

@@ -10,8 +10,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use client::Client;
+use settings::client::{Status, Wait};
 use settings::{Cli, Command, Serve, Validate};
 
+pub mod client;
 pub mod client_status;
 pub mod discovery;
 pub mod follow;
@@ -42,6 +45,8 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(settings) => serve(&settings),
         Command::Validate(settings) => validate(&settings),
+        Command::Status(settings) => status(&settings),
+        Command::Wait(settings) => wait(&settings),
         Command::Reference => print(&reference::markdown()),
         Command::Schema => print(&format!("{:#}\n", reference::schema())),
     }
@@ -72,6 +77,7 @@ fn serve(settings: &Serve) -> ExitCode {
 
 fn validate(settings: &Validate) -> ExitCode {
     match follow::load(&source::file::FileSource::new(&settings.path)) {
+        Ok(desired) if settings.quiet => print(&format!("{}\n", desired.version)),
         Ok(desired) => {
             let gateway = &desired.gateway;
             let routes = gateway.listeners.values().flat_map(|listener| &listener.virtual_hosts);
@@ -85,6 +91,40 @@ fn validate(settings: &Validate) -> ExitCode {
             ))
         }
         Err(error) => fail(BAD_CONFIGURATION, &error.to_string()),
+    }
+}
+
+fn status(settings: &Status) -> ExitCode {
+    ask(&settings.server.server, async |client| match settings.watch {
+        true => {
+            client::status::watch(&client, settings.json).await;
+            Ok(String::new())
+        }
+        false => client::status::show(&client, settings.json).await.map_err(|error| error.to_string()),
+    })
+}
+
+fn wait(settings: &Wait) -> ExitCode {
+    ask(&settings.server.server, async |client| {
+        let arrived =
+            client::wait::wait(&client, &settings.version, &settings.group, settings.timeout).await?;
+        Ok(format!("{arrived}\n"))
+    })
+}
+
+/// Asks a running server, and prints what came of it.
+fn ask(server: &str, question: impl AsyncFnOnce(Client) -> Result<String, String>) -> ExitCode {
+    let client = match Client::new(server) {
+        Ok(client) => client,
+        Err(error) => return fail(BAD_USAGE, &error.to_string()),
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(FAILED, &format!("can't start: {error}")),
+    };
+    match runtime.block_on(question(client)) {
+        Ok(text) => print(&text),
+        Err(error) => fail(FAILED, &error),
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub mod client;
 pub mod wasm;
 pub use client_status::ClientStatus;
 pub use load_reports::LoadReporting;
@@ -28,6 +29,8 @@ Examples:
   xds-server serve --config envoy-configs/gateway.yaml --wasm-dir target/wasm
   xds-server validate envoy-configs/gateway.yaml
   envoy -c envoy-configs/edge.yaml        # a stock Envoy that asks this server
+  xds-server status --watch
+  xds-server wait --version $(xds-server validate --quiet envoy-configs/gateway.yaml)
 
 Exit codes:
   0 done   1 failed at run time   2 bad usage   78 bad configuration (nothing was bound)";
@@ -39,6 +42,10 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Check a gateway as `serve` would, and say what is wrong with it.
     Validate(Validate),
+    /// Show what a running server serves, and how its proxies stand.
+    Status(client::Status),
+    /// Wait until every proxy has accepted a version: what pipelines need.
+    Wait(client::Wait),
     /// Print the reference of every YAML field (Markdown).
     Reference,
     /// Print the JSON Schema of the YAML, for editors.
@@ -50,6 +57,10 @@ pub enum Command {
 pub struct Validate {
     /// The gateway: a YAML file, or a folder of them.
     pub path: PathBuf,
+
+    /// Print the version alone, as `wait --version` takes it.
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 /// Settings of `serve`.

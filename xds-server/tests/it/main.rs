@@ -6,6 +6,7 @@
     reason = "test code outside #[test] functions"
 )]
 
+mod client;
 mod client_status;
 mod discovery;
 mod load_reports;

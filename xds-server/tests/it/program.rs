@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 const GOOD: &str = "version: v1\nclusters: { api: { endpoints: [127.0.0.1:1] } }\n";
 
-fn xds_server() -> Command {
+pub fn xds_server() -> Command {
     Command::new(env!("CARGO_BIN_EXE_xds-server"))
 }
 
@@ -17,7 +17,7 @@ fn validate(text: &str) -> Output {
     xds_server().arg("validate").arg(&path).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

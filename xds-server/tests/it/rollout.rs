@@ -12,7 +12,7 @@ use xds_server::settings::{Cli, Command};
 
 use crate::proxy::{Proxy, shown};
 
-fn gateway(cluster: &str) -> String {
+pub fn gateway(cluster: &str) -> String {
     format!(
         "version: v1\nproxies: {{ edge: {{ listeners: [public] }} }}\nclusters: {{ {cluster}: {{ endpoints: [127.0.0.1:1] }} }}\n\
          listeners:\n  public:\n    address: 127.0.0.1:80\n    virtual_hosts:\n    - name: all\n      hosts: ['*']\n      \
@@ -20,19 +20,23 @@ fn gateway(cluster: &str) -> String {
     )
 }
 
-struct Running {
-    folder: tempfile::TempDir,
-    address: std::net::SocketAddr,
-    http: std::net::SocketAddr,
+pub struct Running {
+    pub folder: tempfile::TempDir,
+    pub address: std::net::SocketAddr,
+    pub http: std::net::SocketAddr,
 }
 
 impl Running {
-    async fn start(text: &str, deadline: &str) -> Self {
+    pub async fn start(text: &str, deadline: &str) -> Self {
+        Self::start_on(text, deadline, ([127, 0, 0, 1], 0).into()).await
+    }
+
+    pub async fn start_on(text: &str, deadline: &str, http: std::net::SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.yaml");
         std::fs::write(&path, text).unwrap();
-        let arguments =
-            ["xds-server", "serve", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"];
+        let http = http.to_string();
+        let arguments = ["xds-server", "serve", "--grpc-address", "127.0.0.1:0", "--http-address", &http];
         let arguments = arguments.map(Path::new).into_iter().chain([Path::new("--config"), &path]);
         let rest = ["--quiet-period", "10ms", "--rollout-deadline", deadline].map(Path::new);
         let Command::Serve(settings) = Cli::parse_from(arguments.chain(rest)).command else {
@@ -44,7 +48,7 @@ impl Running {
         Self { folder, address, http }
     }
 
-    fn edit(&self, text: &str) {
+    pub fn edit(&self, text: &str) {
         std::fs::write(self.folder.path().join("new"), text).unwrap();
         std::fs::rename(self.folder.path().join("new"), self.folder.path().join("gateway.yaml")).unwrap();
     }
@@ -68,7 +72,7 @@ impl Running {
     }
 
     /// A proxy that has all of the configuration that routes to `cluster`.
-    async fn proxy_with(&self, cluster: &str) -> Proxy {
+    pub async fn proxy_with(&self, cluster: &str) -> Proxy {
         self.proxy_as("edge-1", &[], cluster).await
     }
 
