@@ -15,7 +15,7 @@ use crate::gateway::model::{Runtime, RuntimeValue};
 const LAYER: &str = "tollgate";
 
 #[derive(Clone, PartialEq, Message)]
-struct Layer {
+pub(super) struct Layer {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(message, optional, tag = "2")]

@@ -93,8 +93,7 @@ fn render(resource: &Resource) -> String {
     } else if resource.type_url == RouteConfiguration::type_url() {
         vec![compact(&decode::<RouteConfiguration>(body))]
     } else if resource.type_url == Runtime::type_url() {
-        let layer = decode::<Runtime>(body).layer.unwrap().fields;
-        vec![compact(&layer.into_iter().collect::<BTreeMap<_, _>>())]
+        vec![compact(&decode::<runtime::Layer>(body))]
     } else {
         assert_eq!(resource.type_url, ClusterLoadAssignment::type_url());
         vec![compact(&decode::<ClusterLoadAssignment>(body))]

@@ -38,7 +38,8 @@ impl Running {
         let http = http.to_string();
         let arguments = ["xds-server", "serve", "--grpc-address", "127.0.0.1:0", "--http-address", &http];
         let arguments = arguments.map(Path::new).into_iter().chain([Path::new("--config"), &path]);
-        let rest = ["--quiet-period", "10ms", "--rollout-deadline", deadline].map(Path::new);
+        let rest = ["--quiet-period", "10ms", "--rollout-deadline", deadline, "--wasm-delivery", "file"];
+        let rest = rest.map(Path::new);
         let Command::Serve(settings) = Cli::parse_from(arguments.chain(rest)).command else {
             panic!("serve")
         };
