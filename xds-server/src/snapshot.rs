@@ -11,6 +11,7 @@
 
 mod builder;
 mod resource;
+mod selection;
 mod set;
 mod type_url;
 pub(crate) mod wire;
@@ -22,6 +23,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 pub use builder::SnapshotBuilder;
 pub use resource::{Resource, content_version};
+pub use selection::{Names, Selection};
 pub use set::{Changes, ResourceSet};
 pub use type_url::TypeUrl;
 

@@ -82,13 +82,13 @@ impl Resource {
     }
 
     /// `DeltaDiscoveryResponse.resources` (field 2), key and length included.
-    pub fn delta_frame(&self) -> Bytes {
-        self.frame.clone()
+    pub fn delta_frame(&self) -> &[u8] {
+        &self.frame
     }
 
     /// `DiscoveryResponse.resources` (field 2), key and length included.
-    pub fn sotw_frame(&self) -> Bytes {
-        self.frame.slice(self.any_at..)
+    pub fn sotw_frame(&self) -> &[u8] {
+        &self.frame[self.any_at..]
     }
 
     /// Bytes of [`Self::delta_frame`].

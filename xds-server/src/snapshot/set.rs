@@ -17,6 +17,7 @@ use imbl::ordmap::DiffItem;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Resource;
+use super::selection::Selections;
 
 /// How many older sets one set remembers its difference to. Nearly all clients come from the one before; the rest are
 /// slow readers that skipped some.
@@ -31,6 +32,7 @@ pub struct ResourceSet {
     version: Arc<str>,
     content: Content,
     remembered: Mutex<Vec<(u64, Arc<Changes>)>>,
+    pub(super) selections: Selections,
 }
 
 /// What [`ResourceSet`] is made of while it can still change.
@@ -129,6 +131,7 @@ impl ResourceSet {
             version: format!("{:032x}", content.sum).into(),
             content,
             remembered: Mutex::default(),
+            selections: Selections::default(),
         }
     }
 

@@ -202,6 +202,30 @@ fn one_edited_resource_is_all_that_differs() {
 }
 
 #[test]
+fn clients_that_list_the_same_names_share_one_list() {
+    let snapshot = many(&Snapshot::default(), 100);
+    let set = snapshot.set(&TypeUrl::CLUSTER);
+    let names: Vec<String> = (0..100).step_by(2).map(|n| format!("c{n:05}")).collect();
+    let listed: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (first, second) = (set.select(&listed), set.select(&listed));
+    assert!(Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&first, &set.select_all(&first.names)));
+    assert_eq!(first.found.iter().map(|r| r.name().to_string()).collect::<Vec<_>>(), names);
+    let other = set.select(&listed[1..]);
+    assert_eq!((other.found.len(), other.missing.len()), (49, 0));
+}
+
+#[test]
+fn a_list_that_names_what_there_is_not_is_not_kept() {
+    let snapshot = many(&Snapshot::default(), 100);
+    let set = snapshot.set(&TypeUrl::CLUSTER);
+    let names: Vec<String> = (0..100).map(|n| format!("c{n:05}x")).collect();
+    let listed: Vec<&str> = names.iter().map(String::as_str).collect();
+    let selection = set.select(&listed);
+    assert_eq!((selection.found.len(), selection.missing.len()), (0, 100));
+    assert_eq!(Arc::strong_count(&selection), 1);
+}
+
+#[test]
 fn types_sort_in_make_before_break_order() {
     let mut types = [
         TypeUrl::new("type.example/x"),

@@ -18,7 +18,8 @@ use tonic::Status;
 
 use crate::discovery::session::{Cursor, Response};
 
-/// What is copied together, in bytes: HTTP/2's default frame size.
+/// What is copied together, in bytes: HTTP/2's default frame size, and not a byte more, which would be a frame of its
+/// own and a write of its own.
 const FRAME: usize = 16 << 10;
 
 /// A response, or why there will be no more; the end of the channel is status OK.
@@ -52,7 +53,7 @@ impl Messages {
     /// The gRPC length prefix and the message's own fields.
     fn begin(&mut self, response: Response) -> Result<BytesMut, Status> {
         let header = response.header();
-        let len = response.encoded_len();
+        let len = header.len() + response.payload_len();
         let Ok(len) = u32::try_from(len) else {
             return Err(Status::out_of_range("the response does not fit into a gRPC message"));
         };

@@ -30,7 +30,7 @@ pub(super) struct Delivery {
     resumed: bool,
     base: Option<Arc<ResourceSet>>,
     owed: BTreeSet<Arc<str>>,
-    /// Everything wanted is owed: a wildcard began.
+    /// Everything wanted is owed: a wildcard began, or a subscription by name whose client holds nothing.
     all_owed: bool,
     /// A response is owed even when there is nothing to put into it.
     greeting_owed: bool,
@@ -140,6 +140,8 @@ impl Delivery {
         let Some(mut message) = error else {
             match self.sends_full_state() {
                 true => self.rejected.clear(),
+                // Nearly always nothing was, and a response may be long.
+                false if self.rejected.is_empty() => {}
                 false => {
                     for resource in response.payload.iter() {
                         self.rejected.remove(resource.name());
@@ -309,9 +311,13 @@ impl Delivery {
             Claim::Versions(versions) => {
                 let holds =
                     |name: &str, version: &str| versions.get(name).is_some_and(|held| held == version);
-                if wildcard && versions.is_empty() {
-                    self.all_owed = true;
-                } else if wildcard {
+                if versions.is_empty() {
+                    self.all_owed = wildcard || !self.wanted.names().is_empty();
+                    let unknown = self.wanted.names().iter().filter(|name| set.get(name).is_none());
+                    self.owed.extend(unknown.filter(|_| wildcard).cloned());
+                    return;
+                }
+                if wildcard {
                     let differs = set.iter().filter(|resource| !holds(resource.name(), resource.version()));
                     self.owed.extend(differs.map(|resource| resource.name().clone()));
                     let gone = versions.keys().filter(|name| set.get(name).is_none());
@@ -328,7 +334,7 @@ impl Delivery {
                     (self.all_owed, self.greeting_owed) = (true, true);
                 }
                 if !wildcard {
-                    self.owed.extend(self.wanted.names().iter().cloned());
+                    self.all_owed = !self.wanted.names().is_empty();
                 }
             }
         }
@@ -340,9 +346,15 @@ impl Delivery {
         removals: bool,
         changes: Option<&Arc<Changes>>,
     ) -> (Option<Payload>, Vec<Arc<str>>) {
-        let owed = std::mem::take(&mut self.owed);
+        let mut owed = std::mem::take(&mut self.owed);
         let mut listed = Vec::new();
         let mut removed = Vec::new();
+        let all = std::mem::take(&mut self.all_owed);
+        let selection = (all && !self.wanted.is_wildcard()).then(|| set.select_all(self.wanted.names()));
+        if let Some(selection) = &selection {
+            // Whatever else was owed is of it.
+            owed = selection.missing.iter().cloned().collect();
+        }
         for name in owed {
             match set.get(&name) {
                 Some(resource) => listed.push(resource.clone()),
@@ -350,14 +362,14 @@ impl Delivery {
                 None => drop(self.owed.insert(name)),
             }
         }
-        let all = std::mem::take(&mut self.all_owed);
-        let payload = match changes {
+        let payload = match (changes, selection) {
+            (_, Some(selection)) => Payload::Listed(selection.found.clone()),
             _ if all => Payload::All(set.clone()),
             // Nothing was owed then, so `look` left the changes to be sent as they are.
-            Some(changes) if listed.is_empty() && removed.is_empty() && self.shares(changes) => {
+            (Some(changes), None) if listed.is_empty() && removed.is_empty() && self.shares(changes) => {
                 Payload::Changed(changes.clone())
             }
-            _ => Payload::Listed(listed),
+            _ => Payload::Listed(listed.into()),
         };
         let silent = payload.is_empty() && removed.is_empty() && !self.greeting_owed;
         ((!silent).then_some(payload), removed)
@@ -372,20 +384,16 @@ impl Delivery {
             let due = all || self.greeting_owed || !owed.is_empty();
             return due.then(|| match wildcard {
                 true => Payload::All(set.clone()),
-                false => {
-                    let mut names: Vec<_> =
-                        self.wanted.names().iter().filter_map(|name| set.get(name)).collect();
-                    names.sort_by(|a, b| a.name().cmp(b.name()));
-                    Payload::Listed(names.into_iter().cloned().collect())
-                }
+                false => Payload::Listed(set.select_all(self.wanted.names()).found.clone()),
             });
         }
         // Absence cannot be told in this type: those names stop being anyone's refusal.
         self.rejected.retain(|name| set.get(name).is_some());
-        if all {
-            return Some(Payload::All(set.clone()));
-        }
-        let listed: Vec<_> = owed.iter().filter_map(|name| set.get(name).cloned()).collect();
+        let listed = match (all, wildcard) {
+            (true, true) => return Some(Payload::All(set.clone())),
+            (true, false) => set.select_all(self.wanted.names()).found.clone(),
+            (false, _) => owed.iter().filter_map(|name| set.get(name).cloned()).collect(),
+        };
         (self.greeting_owed || !listed.is_empty()).then_some(Payload::Listed(listed))
     }
 

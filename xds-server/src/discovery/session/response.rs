@@ -39,8 +39,8 @@ pub enum Payload {
     All(Arc<ResourceSet>),
     /// What changed, as every client of the wildcard gets it.
     Changed(Arc<Changes>),
-    /// A list of this client's own.
-    Listed(Vec<Arc<Resource>>),
+    /// A list, in name order.
+    Listed(Arc<[Arc<Resource>]>),
 }
 
 /// How far a response was copied out.
@@ -53,7 +53,12 @@ pub struct Cursor {
 impl Response {
     /// Bytes of the whole message.
     pub fn encoded_len(&self) -> usize {
-        self.header().len() + self.payload.encoded_len(self.flavour)
+        self.header().len() + self.payload_len()
+    }
+
+    /// Bytes of the message but for its header.
+    pub fn payload_len(&self) -> usize {
+        self.payload.encoded_len(self.flavour)
     }
 
     /// The message's scalar fields and removed names, encoded.
@@ -69,23 +74,24 @@ impl Response {
         buf.freeze()
     }
 
-    /// Appends frames until `buf` holds `at_least` bytes; `false` once there are no more. Goes over by one frame at
-    /// most.
-    pub fn fill(&self, cursor: &mut Cursor, buf: &mut BytesMut, at_least: usize) -> bool {
+    /// Appends frames as long as `buf` holds `at_most` bytes with them; `false` once there are no more. A resource larger
+    /// than that goes with what is before it.
+    pub fn fill(&self, cursor: &mut Cursor, buf: &mut BytesMut, at_most: usize) -> bool {
         match &self.payload {
             Payload::All(set) => {
                 let last = cursor.last.take();
+                let mut copied = last.as_ref();
                 for resource in set.iter_after(last.as_ref()) {
-                    buf.extend_from_slice(&self.flavour.frame(resource));
-                    if buf.len() >= at_least {
-                        cursor.last = Some(resource.name().clone());
+                    if !self.append(resource, buf, at_most) {
+                        cursor.last = copied.cloned();
                         return true;
                     }
+                    copied = Some(resource.name());
                 }
                 false
             }
-            Payload::Changed(changes) => self.fill_from(&changes.changed, cursor, buf, at_least),
-            Payload::Listed(list) => self.fill_from(list, cursor, buf, at_least),
+            Payload::Changed(changes) => self.fill_from(&changes.changed, cursor, buf, at_most),
+            Payload::Listed(list) => self.fill_from(list, cursor, buf, at_most),
         }
     }
 
@@ -101,16 +107,24 @@ impl Response {
         list: &[Arc<Resource>],
         cursor: &mut Cursor,
         buf: &mut BytesMut,
-        at_least: usize,
+        at_most: usize,
     ) -> bool {
         for resource in &list[cursor.index.min(list.len())..] {
-            buf.extend_from_slice(&self.flavour.frame(resource));
-            cursor.index += 1;
-            if buf.len() >= at_least {
+            if !self.append(resource, buf, at_most) {
                 return true;
             }
+            cursor.index += 1;
         }
         false
+    }
+
+    fn append(&self, resource: &Resource, buf: &mut BytesMut, at_most: usize) -> bool {
+        let frame = self.flavour.frame(resource);
+        let fits = buf.is_empty() || frame.len() > at_most || buf.len() + frame.len() <= at_most;
+        if fits {
+            buf.extend_from_slice(frame);
+        }
+        fits
     }
 }
 
@@ -168,7 +182,7 @@ impl Payload {
 }
 
 impl Flavour {
-    fn frame(self, resource: &Resource) -> Bytes {
+    fn frame(self, resource: &Resource) -> &[u8] {
         match self {
             Flavour::Delta => resource.delta_frame(),
             Flavour::StateOfTheWorld => resource.sotw_frame(),

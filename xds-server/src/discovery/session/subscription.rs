@@ -3,10 +3,9 @@
 //! Knows nothing of versions or of what was sent: it turns requests into a set of names and reports what that added
 //! and took away. Rules from the xDS protocol, "How the client specifies what resources to return".
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::snapshot::ResourceSet;
+use crate::snapshot::{Names, ResourceSet};
 
 /// What each subscribed name is counted with on top of its length, in bytes: its place in the set.
 const NAME_OVERHEAD: usize = 48;
@@ -19,7 +18,7 @@ pub(super) struct Subscription {
     wildcard: bool,
     /// Wildcard by an empty list, which only a first request can bring and any explicit one ends.
     legacy: bool,
-    names: HashSet<Arc<str>>,
+    names: Names,
     bytes: usize,
 }
 
@@ -27,7 +26,7 @@ pub(super) struct Subscription {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Change {
     /// Names now to be answered: new ones, and in delta those asked for again.
-    pub asked: Vec<Arc<str>>,
+    pub asked: Names,
     /// Names that are no longer subscribed to by name.
     pub dropped: Vec<Arc<str>>,
     /// The wildcard was switched on.
@@ -47,7 +46,7 @@ impl Subscription {
     }
 
     /// The names subscribed to explicitly.
-    pub fn names(&self) -> &HashSet<Arc<str>> {
+    pub fn names(&self) -> &Names {
         &self.names
     }
 
@@ -66,9 +65,13 @@ impl Subscription {
         let mut change = self.set_wildcard(listed.iter().any(|name| name == WILDCARD));
         self.legacy = false;
 
-        let listed: HashSet<&str> =
-            listed.iter().map(String::as_str).filter(|name| *name != WILDCARD).collect();
-        change.dropped = self.names.iter().filter(|name| !listed.contains(&***name)).cloned().collect();
+        let listed = sorted(&listed);
+        if self.names.is_empty() {
+            change.asked = self.select(&listed, known);
+            return change;
+        }
+        let is_listed = |name: &str| listed.binary_search(&name).is_ok();
+        change.dropped = self.names.iter().filter(|name| !is_listed(name)).cloned().collect();
         for name in &change.dropped {
             self.remove(name);
         }
@@ -97,15 +100,15 @@ impl Subscription {
                 false => change.dropped.extend(self.remove(&name)),
             }
         }
-        for name in subscribe {
-            match name == WILDCARD {
-                true => self.wildcard = true,
-                false => {
-                    let added = self.add(&name, known);
-                    change.asked.extend(added.or_else(|| self.names.get(&*name).cloned()));
-                }
-            }
-        }
+        self.wildcard |= subscribe.iter().any(|name| name == WILDCARD);
+        let subscribe = sorted(&subscribe);
+        change.asked = match self.names.is_empty() {
+            true => self.select(&subscribe, known),
+            false => subscribe
+                .into_iter()
+                .filter_map(|name| self.add(name, known).or_else(|| self.names.get(name).cloned()))
+                .collect(),
+        };
         change.dropped.retain(|name| !self.names.contains(name));
         (change.wildcard_on, change.wildcard_off) = (self.wildcard && !had, had && !self.wildcard);
         change
@@ -114,6 +117,13 @@ impl Subscription {
     fn set_wildcard(&mut self, on: bool) -> Change {
         let had = std::mem::replace(&mut self.wildcard, on);
         Change { wildcard_on: on && !had, wildcard_off: had && !on, ..Change::default() }
+    }
+
+    /// Subscribes to names where there were none, sharing what other clients that list the same have.
+    fn select(&mut self, names: &[&str], known: &ResourceSet) -> Names {
+        self.bytes = names.iter().map(|name| name.len() + NAME_OVERHEAD).sum();
+        self.names = known.select(names).names.clone();
+        self.names.clone()
     }
 
     /// Adds a name, sharing the snapshot's copy of it where there is one; `None` if it was there.
@@ -128,10 +138,20 @@ impl Subscription {
     }
 
     fn remove(&mut self, name: &str) -> Option<Arc<str>> {
-        let name = self.names.take(name)?;
+        let name = self.names.remove(name)?;
         self.bytes -= name.len() + NAME_OVERHEAD;
         Some(name)
     }
+}
+
+/// The names of a list in order, each once, without the wildcard.
+fn sorted(list: &[String]) -> Vec<&str> {
+    let mut names: Vec<&str> = list.iter().map(String::as_str).filter(|name| *name != WILDCARD).collect();
+    if !names.is_sorted() {
+        names.sort_unstable();
+    }
+    names.dedup();
+    names
 }
 
 #[cfg(test)]
@@ -140,6 +160,10 @@ mod tests {
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| name.to_string()).collect()
+    }
+
+    fn asked(list: &[&str]) -> Names {
+        list.iter().map(|name| Arc::from(*name)).collect()
     }
 
     fn sotw(subscription: &mut Subscription, list: &[&str], first: bool) -> Change {
@@ -184,7 +208,7 @@ mod tests {
     #[test]
     fn an_empty_name_is_no_wildcard() {
         let mut subscription = Subscription::default();
-        assert_eq!(sotw(&mut subscription, &[""], true).asked, [Arc::from("")]);
+        assert_eq!(sotw(&mut subscription, &[""], true).asked, asked(&[""]));
         assert!(!subscription.is_wildcard() && subscription.wants("") && !subscription.wants("a"));
     }
 
@@ -202,8 +226,8 @@ mod tests {
     fn a_name_subscribed_again_is_asked_again_in_delta_only() {
         let mut subscription = Subscription::default();
         delta(&mut subscription, &["a"], &[], true);
-        assert_eq!(delta(&mut subscription, &["a"], &[], false).asked, [Arc::from("a")]);
-        assert_eq!(sotw(&mut subscription, &["a"], false).asked, []);
+        assert_eq!(delta(&mut subscription, &["a"], &[], false).asked, asked(&["a"]));
+        assert_eq!(sotw(&mut subscription, &["a"], false).asked, asked(&[]));
     }
 
     #[test]
