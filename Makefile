@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # All members, so that features resolve as for `make test` and nothing is built twice.
 SERVERS := --workspace
 
-.PHONY: help setup build wasm run test lint bench clean
+.PHONY: help setup build wasm run test lint bench soak fuzz clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,18 @@ bench: wasm ## Print the benchmark tables (release build; about 5 minutes)
 	@tests/setup.sh --bench >/dev/null
 	cargo build --release $(SERVERS) --bins --example raw_resources
 	@exec $(TARGET_DIR)/release/tollgate-bench $(ARGS)
+
+soak: wasm ## Edit at random for an hour, under load, and watch the memory; ARGS="--minutes 5"
+	cargo build --release $(SERVERS) --bins
+	@exec $(TARGET_DIR)/release/tollgate-soak $(ARGS)
+
+fuzz: setup ## Fuzz the YAML loader and the session engine for SECONDS (600) each; needs no nightly Rust
+	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
+	mkdir -p xds-server/fuzz/corpus/gateway_yaml
+	cp envoy-configs/gateway.yaml xds-server/src/translate/golden/*.yaml xds-server/fuzz/corpus/gateway_yaml
+	cd xds-server && for target in $(or $(TARGETS),gateway_yaml session session_wire); do \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(or $(SECONDS),600) -timeout=10; \
+	done
 
 clean: ## Remove what was built, installed and written here
 	rm -rf target .run .venv

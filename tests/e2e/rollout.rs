@@ -6,6 +6,7 @@ use anyhow::Context;
 use tollgate_tests::{
     gateway::{EFFECT_DEADLINE, Gateway},
     load::Load,
+    random_gateway::{Configuration, PATHS, Random},
     slow_link::SlowLink,
     stack::AnotherEdge,
     wait::{holds, wait_until},
@@ -15,17 +16,14 @@ use crate::{
     upstreams,
     yaml::{self, Edge},
 };
-use random::{Configuration, PATHS, Random};
-
-mod random;
-
 const EDITS: usize = 200;
 const SEED: u64 = 20_261_124;
 
 #[test]
 fn no_request_fails_over_200_random_edits_with_three_envoys_one_of_them_slow_to_ack() {
     let mut configuration = Configuration::new(Random(SEED));
-    let gateway = Gateway::edge_only("random-edits", |ports| configuration.text(ports)).unwrap();
+    let upstreams = [upstreams::a().address(), upstreams::b().address()];
+    let gateway = Gateway::edge_only("random-edits", |ports| configuration.text(ports, upstreams)).unwrap();
     let ports = *gateway.ports();
     let slow = SlowLink::to(ports.xds_grpc, Duration::from_millis(40)).unwrap();
     gateway.add_edge(&AnotherEdge { id: "edge-2", labels: &[], xds_port: ports.xds_grpc }).unwrap();
@@ -51,7 +49,7 @@ fn no_request_fails_over_200_random_edits_with_three_envoys_one_of_them_slow_to_
     let mut done = Vec::new();
     for n in 1..=EDITS {
         done.push(configuration.edit());
-        let text = configuration.text(&ports);
+        let text = configuration.text(&ports, upstreams);
         gateway.edit(|_| text).unwrap();
         match n % 4 {
             // Half of the edits are waited for; the others are overtaken by the next at different moments.

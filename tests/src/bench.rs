@@ -7,7 +7,6 @@ use clap::Parser;
 
 use crate::toolbox::Toolbox;
 
-mod cpu;
 mod edits;
 mod generator;
 mod throughput;

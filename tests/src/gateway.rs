@@ -154,6 +154,11 @@ impl Gateway {
         lock(&self.others).iter().find(|process| process.name() == proxy.name()).map(Process::pid)
     }
 
+    /// Number of xds-server's process.
+    pub fn xds_pid(&self) -> Result<i32> {
+        self.with_xds(|xds_server| Ok(xds_server.pid()))
+    }
+
     /// Starts one more edge Envoy, which shares the first one's listeners.
     pub fn add_edge(&self, edge: &AnotherEdge<'_>) -> Result<()> {
         let process = self.stack.start_another_edge(edge)?;

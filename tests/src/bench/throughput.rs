@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
-use super::{Args, cpu, generator::Generator, median};
+use super::{Args, generator::Generator, median};
 use crate::{
     envoy,
     gateway::{EFFECT_DEADLINE, Gateway},
@@ -16,6 +16,7 @@ use crate::{
     stack::{Proxy, write},
     toolbox::Toolbox,
     upstream::Upstream,
+    usage::cpu_time_of,
     work_dir,
 };
 
@@ -71,10 +72,10 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
         eprintln!("round {round} of {}{}", args.rounds, if round == 0 { " (warm-up)" } else { "" });
         let mut bare = None;
         for variant in &mut variants {
-            let before = cpu::time_of(variant.pid)?;
+            let before = cpu_time_of(variant.pid)?;
             let per_second = generator.requests_per_second(args, variant.port, variant.headers);
             let per_second = per_second.with_context(|| format!("{}\n{}", variant.name, gateway.report()))?;
-            let cpu = cpu::time_of(variant.pid)? - before;
+            let cpu = cpu_time_of(variant.pid)? - before;
             let ratio = per_second / *bare.get_or_insert(per_second);
             if round > 0 {
                 variant.per_second.push(per_second);

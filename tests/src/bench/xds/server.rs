@@ -2,7 +2,6 @@
 //! their argument, print where they listen, and follow orders on stdin (see `xds-server/examples/raw_resources.rs`).
 
 use std::{
-    fs,
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     path::PathBuf,
@@ -13,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::toolbox::Toolbox;
+use crate::{toolbox::Toolbox, usage::resident_of};
 
 /// What can be started.
 #[derive(Debug, Clone)]
@@ -100,12 +99,9 @@ impl Server {
         tokio::task::spawn_blocking(order).await?
     }
 
-    /// Resident memory in bytes (VmRSS of proc_pid_status(5)).
+    /// Resident memory in bytes.
     pub(super) fn resident(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")).context("no VmRSS")?;
-        Ok(kib.parse::<u64>()? << 10)
+        resident_of(i32::try_from(self.child.id())?)
     }
 }
 

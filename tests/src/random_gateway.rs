@@ -1,11 +1,9 @@
 //! Random gateways, one after the other: clusters and routes are renamed, split, merged and deleted, while the paths of
 //! a load are always answered by somebody.
 
-use std::fmt::Write;
+use std::{fmt::Write, net::SocketAddr};
 
-use tollgate_tests::ports::Ports;
-
-use crate::upstreams;
+use crate::ports::Ports;
 
 /// Paths of the load.
 pub const PATHS: [&str; 8] = ["/p0", "/p1", "/p2", "/p3", "/p4", "/p5", "/p6", "/p7"];
@@ -154,9 +152,8 @@ impl Configuration {
         "a cluster changed"
     }
 
-    /// The YAML. Clusters that nobody refers to are in it, too.
-    pub fn text(&self, ports: &Ports) -> String {
-        let [a, b] = [upstreams::a(), upstreams::b()].map(tollgate_tests::upstream::Upstream::address);
+    /// The YAML, whose clusters lead to these two upstreams. Clusters that nobody refers to are in it, too.
+    pub fn text(&self, ports: &Ports, [a, b]: [SocketAddr; 2]) -> String {
         let to = |clusters: &[String]| {
             let split = clusters.iter().enumerate();
             let split = split.map(|(index, name)| format!("{{ cluster: {name}, weight: {} }}", 1 + index));
