@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use crate::gateway::Gateway;
-use crate::gateway::model::Listener;
+use crate::gateway::model::{Listener, Runtime};
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
 use crate::snapshot::TypeUrl;
@@ -23,6 +23,8 @@ pub enum Unit {
     Listener(Name),
     /// A listener, its routes and the policies that they use.
     Policies(Name),
+    /// The group's runtime values.
+    Runtime,
 }
 
 impl Unit {
@@ -34,14 +36,16 @@ impl Unit {
             url if *url == TypeUrl::LISTENER || *url == TypeUrl::ROUTE => name(resource).map(Self::Listener),
             url if *url == TypeUrl::VIRTUAL_HOST => name(resource.split_once('/')?.0).map(Self::Listener),
             url if *url == TypeUrl::EXTENSION => name(resource.rsplit_once('/')?.0).map(Self::Policies),
+            url if *url == TypeUrl::RUNTIME => Some(Self::Runtime),
             _ => None,
         }
     }
 
     /// Of the cluster or listener.
-    pub fn name(&self) -> &Name {
+    pub fn name(&self) -> &str {
         match self {
-            Self::Cluster(name) | Self::Listener(name) | Self::Policies(name) => name,
+            Self::Cluster(name) | Self::Listener(name) | Self::Policies(name) => name.as_str(),
+            Self::Runtime => "runtime",
         }
     }
 
@@ -53,6 +57,7 @@ impl Unit {
             Self::Policies(name) => {
                 a.listeners.get(name) != b.listeners.get(name) || !self.changed_policies(a, b).is_empty()
             }
+            Self::Runtime => runtimes(a).ne(runtimes(b)),
         }
     }
 
@@ -68,6 +73,7 @@ impl Unit {
                     _ => join("/listeners", name.as_str()),
                 }
             }
+            Self::Runtime => "/proxies".to_owned(),
         }
     }
 
@@ -100,6 +106,12 @@ pub fn compose(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gatew
                 }
             }
             Unit::Listener(name) | Unit::Policies(name) => drop(listeners.insert(name)),
+            Unit::Runtime => {
+                for (name, group) in &mut gateway.proxies {
+                    let good = good.proxies.get(name).map(|good| good.runtime.clone());
+                    group.runtime = good.unwrap_or_default();
+                }
+            }
         }
     }
     for unit in held {
@@ -128,6 +140,10 @@ pub fn compose(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gatew
             .for_each(|name| keep(&mut gateway.policies.rate_limit, &good.policies.rate_limit, name));
     }
     gateway
+}
+
+fn runtimes(gateway: &Gateway) -> impl Iterator<Item = (&Name, &Runtime)> {
+    gateway.proxies.iter().map(|(name, group)| (name, &group.runtime))
 }
 
 type Section<V> = std::collections::BTreeMap<Name, V>;
@@ -221,6 +237,17 @@ mod tests {
         let refused = refused.first().unwrap();
         assert!(refused.differs(&wanted, &good) && !refused.differs(&held, &good));
         assert_eq!(refused.pointer(&wanted, Some(&good)), "/policies/rate_limit/p");
+    }
+
+    #[test]
+    fn refused_runtime_values_are_held_by_themselves() {
+        let good = gateway(&[("a", "x")], &[("x", 1)], 1);
+        let mut wanted = gateway(&[("a", "x")], &[("x", 2)], 1);
+        let values = serde_json::from_str(r#"{"some.key": 1}"#).unwrap();
+        wanted.proxies.values_mut().for_each(|group| group.runtime = Runtime::clone(&values));
+        let held = compose(&wanted, &good, &unit(&TypeUrl::RUNTIME, "tollgate"));
+        assert_eq!((&held.proxies, &held.clusters), (&good.proxies, &wanted.clusters));
+        assert!(Unit::Runtime.differs(&wanted, &good));
     }
 
     #[test]

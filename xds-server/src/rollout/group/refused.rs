@@ -100,7 +100,7 @@ impl Group {
         let place = target.source_map.locate_words(&pointer, &refusal.message);
         Held {
             type_name: refusal.type_url.short(),
-            name: unit.name().to_string(),
+            name: unit.name().to_owned(),
             reason: refusal.message.clone(),
             node: refusal.node.clone(),
             last_good,
