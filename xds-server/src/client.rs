@@ -133,6 +133,39 @@ pub struct Group {
     pub arrived: usize,
     pub refused: usize,
     pub held: Vec<Held>,
+    pub canary: Option<Canary>,
+    pub last_trial: Option<Trial>,
+}
+
+/// See `rollout::report::CanaryStatus`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "described there")]
+pub struct Canary {
+    pub version: String,
+    pub state: String,
+    pub proxies: usize,
+    pub arrived: usize,
+    pub load: Load,
+}
+
+/// See `rollout::canary::Load`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "described there")]
+pub struct Load {
+    pub requests: u64,
+    pub errors: u64,
+}
+
+/// See `rollout::report::Trial`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "described there")]
+pub struct Trial {
+    pub version: String,
+    pub outcome: String,
+    pub reason: String,
 }
 
 /// A resource that a proxy refused, and that stays at what was right before.
@@ -182,9 +215,9 @@ pub struct Nack {
 }
 
 impl Group {
-    /// Proxies that have neither accepted nor refused.
+    /// Proxies that have not answered.
     pub fn pending(&self) -> usize {
-        self.proxies.saturating_sub(self.arrived + self.refused)
+        self.proxies.saturating_sub(self.arrived)
     }
 }
 
@@ -207,6 +240,16 @@ impl Proxy {
             }
             () => "accepted",
         }
+    }
+}
+
+impl std::fmt::Display for Canary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { version, state, proxies, arrived, load: Load { requests, errors } } = self;
+        write!(
+            f,
+            "tries {version} with canaries: {state}, {arrived} of {proxies} have it, {errors} of {requests} requests failed"
+        )
     }
 }
 

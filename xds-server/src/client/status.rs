@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use super::{Client, Document, plain};
+use super::{Client, Document, Trial, plain};
 
 /// Time between two looks of `--watch`.
 const EVERY: Duration = Duration::from_secs(1);
@@ -99,6 +99,11 @@ fn tables(document: &Document) -> String {
         for held in &group.held {
             text += &format!("  {} holds {}\n", plain(name), plain(&held.to_string()));
         }
+        if let Some(canary) = &group.canary {
+            text += &format!("  {} {}\n", plain(name), plain(&canary.to_string()));
+        } else if let Some(Trial { version, outcome, reason }) = &group.last_trial {
+            text += &format!("  {} {outcome} {version}: {}\n", plain(name), plain(reason));
+        }
     }
 
     let mut rows = vec![["PROXY", "GROUP", "AGENT", "FROM", "CONNECTED", "STATE"].map(String::from)];
@@ -172,7 +177,7 @@ mod tests {
         let shown = tables(&document);
         for line in [
             "version abc of g.yaml, for 16m 40s",
-            "edge   abc      move   4        1        1        2        0",
+            "edge   abc      move   4        1        1        3        0",
             "  edge holds Cluster api: bad",
             "edge-1  edge   envoy 1.40.0  127.0.0.1:1  1h 1m      refused",
             "  edge-1 refused Cluster: un known",

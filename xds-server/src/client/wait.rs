@@ -10,6 +10,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// lasts is one of this version.
 const SURE: Duration = Duration::from_secs(1);
 
+/// `rollout::report::Trial::outcome` of a change that was taken back.
+const ROLLED_BACK: &str = "rolled back";
+
 /// How a version stands.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -84,15 +87,23 @@ pub fn standing(document: &Document, version: &str, groups: &[String]) -> Standi
     let names = if groups.is_empty() { &config.groups } else { groups };
     let (mut arrived, mut behind, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for name in names {
-        match document.groups.get(name).filter(|group| group.version == version) {
-            None => behind.push(format!("{name}: not begun")),
-            Some(group) if group.refused > 0 || !group.held.is_empty() => {
-                refused.push(refusal(document, name, group));
+        let Some(group) = document.groups.get(name) else {
+            behind.push(format!("{name}: not begun"));
+            continue;
+        };
+        let trial = group.last_trial.as_ref().filter(|trial| trial.version == version);
+        match (&group.canary, trial) {
+            (Some(canary), _) => behind.push(format!("{name} {canary}")),
+            (None, Some(trial)) if group.version != version && trial.outcome == ROLLED_BACK => {
+                let reason = plain(&trial.reason);
+                return Standing::Never(format!("version {version} was rolled back in {name}: {reason}"));
             }
-            Some(group) if group.stage != "settled" || group.arrived < group.proxies => {
+            _ if group.version != version => behind.push(format!("{name}: not begun")),
+            _ if group.refused > 0 || !group.held.is_empty() => refused.push(refusal(document, name, group)),
+            _ if group.stage != "settled" || group.arrived < group.proxies => {
                 behind.push(progress(document, name, group));
             }
-            Some(group) => arrived.push(format!("{name} ({})", group.proxies)),
+            _ => arrived.push(format!("{name} ({})", group.proxies)),
         }
     }
     match (refused.is_empty(), behind.is_empty()) {
@@ -165,6 +176,20 @@ mod tests {
             let Standing::Behind(text) = says(&document(group), "2", &["edge"]) else { panic!() };
             assert!(text.contains(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn a_version_on_trial_is_waited_for_and_one_taken_back_never_comes() {
+        let trial = |outcome: &str| json!({ "version": "2", "outcome": outcome, "reason": "6 of 100 requests failed" });
+        let moving = json!({ "version": "1", "stage": "settled", "proxies": 2, "arrived": 2,
+            "canary": { "version": "2", "state": "watching", "proxies": 1, "arrived": 1 } });
+        let Standing::Behind(text) = says(&document(moving), "2", &[]) else { panic!() };
+        assert!(text.contains("tries 2 with canaries: watching, 1 of 1 have it"), "{text}");
+        let back = json!({ "version": "1", "stage": "settled", "proxies": 2, "arrived": 2, "last_trial": trial("rolled back") });
+        let Standing::Never(text) = says(&document(back), "2", &[]) else { panic!() };
+        assert!(text.ends_with("rolled back in edge: 6 of 100 requests failed"), "{text}");
+        let done = json!({ "version": "2", "stage": "settled", "proxies": 2, "arrived": 2, "last_trial": trial("promoted") });
+        assert!(matches!(says(&document(done), "2", &[]), Standing::Arrived(_)));
     }
 
     #[test]
