@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 mod check;
 pub mod model;
+pub mod pem;
 pub mod position;
+mod referenced;
 pub mod report;
 mod route_name;
 pub mod scalar;
@@ -20,6 +22,7 @@ pub mod source_map;
 
 pub use model::Gateway;
 use position::Positions;
+pub use referenced::ReferencedFiles;
 pub use report::{Located, Problem, Report};
 pub use route_name::route_name;
 pub use source_map::{SourceFile, SourceMap};
@@ -139,6 +142,8 @@ fn merge(merged: &mut Gateway, file: Gateway) -> Vec<Problem> {
     section("/proxies", &mut merged.proxies, file.proxies, &mut problems);
     section("/listeners", &mut merged.listeners, file.listeners, &mut problems);
     section("/clusters", &mut merged.clusters, file.clusters, &mut problems);
+    section("/certificates", &mut merged.certificates, file.certificates, &mut problems);
+    section("/trusted_cas", &mut merged.trusted_cas, file.trusted_cas, &mut problems);
     section("/policies/auth", &mut merged.policies.auth, file.policies.auth, &mut problems);
     section("/policies/rate_limit", &mut merged.policies.rate_limit, file.policies.rate_limit, &mut problems);
     problems

@@ -12,6 +12,7 @@ use super::scalar::{Name, PolicyRef};
 mod policy;
 mod route;
 mod runtime;
+mod tls;
 
 /// Name in the bootstraps of `envoy-configs/`.
 const BOOTSTRAP_CLUSTER: &str = "xds-server";
@@ -80,6 +81,7 @@ fn listener(gateway: &Gateway, pointer: &str, listener: &Listener, problems: &mu
         let help = "use 0.0.0.0 for all interfaces, 127.0.0.1 for this machine only";
         problems.push(Problem::value(format!("{pointer}/address"), message).help(help));
     }
+    tls::listener(gateway, pointer, listener, problems);
     policies(gateway, &format!("{pointer}/policies"), &listener.policies, problems);
     let (mut names, mut hosts) = (BTreeSet::new(), BTreeMap::new());
     for (index, virtual_host) in listener.virtual_hosts.iter().enumerate() {
@@ -146,6 +148,7 @@ fn clusters(gateway: &Gateway, problems: &mut Vec<Problem>) {
             let message = format!("`{name}` is the cluster by which Envoys find this server");
             problems.push(Problem::key(pointer.clone(), message).help("choose another name"));
         }
+        tls::cluster(gateway, &pointer, cluster, problems);
         let mut addresses = BTreeSet::new();
         for (index, endpoint) in cluster.endpoints.iter().enumerate() {
             let pointer = format!("{pointer}/endpoints/{index}");

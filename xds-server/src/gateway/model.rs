@@ -15,6 +15,7 @@ mod cluster;
 mod policy;
 mod runtime;
 mod short_form;
+mod tls;
 
 pub use cluster::{
     CircuitBreakers, Cluster, Endpoint, HealthCheck, LoadBalancing, OutlierDetection, Protocol,
@@ -24,6 +25,7 @@ pub use policy::{
     JwtProvider, KeyPart, RateLimitPolicy, Scope,
 };
 pub use runtime::{Denominator, FractionalPercent, Runtime, RuntimeValue};
+pub use tls::{Certificate, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa};
 
 /// A whole gateway: one file, or all files of a folder merged. A name may stand in one file only.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -41,6 +43,12 @@ pub struct Gateway {
     /// Where requests can be sent, by name.
     #[serde(default)]
     pub clusters: BTreeMap<Name, Cluster>,
+    /// Certificates with their keys that listeners and clusters show, by name.
+    #[serde(default)]
+    pub certificates: BTreeMap<Name, Certificate>,
+    /// Authorities that listeners and clusters believe, by name.
+    #[serde(default)]
+    pub trusted_cas: BTreeMap<Name, TrustedCa>,
     /// Rules that listeners, virtual hosts and routes refer to, by kind and name.
     #[serde(default)]
     pub policies: Policies,
@@ -103,7 +111,7 @@ impl Canary {
     }
 }
 
-/// A port that accepts HTTP/1.1 and HTTP/2 without TLS. Paths are always normalised (RFC 3986), slashes
+/// A port that accepts HTTP/1.1 and HTTP/2. Paths are always normalised (RFC 3986), slashes
 /// merged, and escaped slashes unescaped with a redirect, before a route is chosen. Requests with an underscore
 /// in a header's name get 400: upstreams take `x_consumer_id` for `x-consumer-id`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -111,6 +119,8 @@ impl Canary {
 pub struct Listener {
     /// IP address and port to bind.
     pub address: Address,
+    /// TLS. Left out: plain text.
+    pub tls: Option<ListenerTls>,
     /// Proxies in front of this listener that append to `X-Forwarded-For`: 2 behind CloudFront and an ALB.
     /// The client address is taken from behind them.
     #[serde(default)]

@@ -21,12 +21,15 @@ pub struct Problem {
     pub help: Option<String>,
     /// Whether the line may hold a secret, and is not to be shown.
     pub secret: bool,
+    /// Whether the gateway is served all the same.
+    pub warning: bool,
 }
 
 impl Problem {
     /// Something wrong with the value at `pointer`.
     pub fn value(pointer: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { pointer: pointer.into(), at_key: false, message: message.into(), help: None, secret: false }
+        let (pointer, message) = (pointer.into(), message.into());
+        Self { pointer, at_key: false, message, help: None, secret: false, warning: false }
     }
 
     /// Something wrong with the key at `pointer`.
@@ -43,6 +46,11 @@ impl Problem {
     /// Keeps the line out of reports.
     pub fn secret(self) -> Self {
         Self { secret: true, ..self }
+    }
+
+    /// Something that people should know, and that keeps nothing from being served.
+    pub fn warning(self) -> Self {
+        Self { warning: true, ..self }
     }
 
     /// Suggests the known name nearest to `name`, or lists them where none is near.
@@ -76,6 +84,8 @@ pub struct Located {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
     #[serde(skip)]
+    warning: bool,
+    #[serde(skip)]
     width: usize,
     #[serde(skip)]
     text: Option<String>,
@@ -92,21 +102,31 @@ impl Located {
             column: position.column,
             message: problem.message,
             help: problem.help,
+            warning: problem.warning,
             width: position.width,
             // Text that could not be read to its end has no positions from there on.
             text: (!problem.secret
                 && !positions.is_secret(position.line)
                 && !line.contains("sha256")
-                && !line.contains("jwks"))
+                && !line.contains("jwks")
+                && !may_be_key(line))
             .then(|| line.to_owned()),
         }
     }
 }
 
+/// Whether the line looks like part of a PEM file, pasted where its path should be.
+fn may_be_key(line: &str) -> bool {
+    const BASE64_LINE: usize = 60;
+    let other = |c: char| !c.is_ascii_alphanumeric() && !"+/=".contains(c);
+    line.contains("-----BEGIN") || line.split(other).any(|word| word.len() >= BASE64_LINE)
+}
+
 impl fmt::Display for Located {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gutter = self.line.to_string().len();
-        writeln!(f, "error: {}", self.message)?;
+        let severity = if self.warning { "warning" } else { "error" };
+        writeln!(f, "{severity}: {}", self.message)?;
         writeln!(f, "{:gutter$}--> {}:{}:{}", "", self.file.display(), self.line, self.column)?;
         write!(f, "{:gutter$} |", "")?;
         if let Some(text) = &self.text {

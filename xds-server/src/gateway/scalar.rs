@@ -4,6 +4,7 @@
 //! wrong any more.
 
 mod regex;
+mod tls;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::regex::Regex;
+pub use self::tls::{FilePath, ServerName, SubjectAltName};
 
 /// A length of time: `250ms`, `5s`, `2m`, `1h30m`. More than nothing, and at most 10 years.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -339,6 +341,7 @@ macro_rules! from_text {
 from_text! {
     Address, "address";
     Duration, "duration";
+    FilePath, "file";
     HeaderName, "header name";
     HeaderValue, "text";
     Name, "name";
@@ -346,6 +349,8 @@ from_text! {
     PolicyRef, "policy";
     Rate, "rate";
     regex::Regex, "regular expression";
+    ServerName, "server name";
+    SubjectAltName, "subject alternative name";
 }
 
 impl Serialize for Name {

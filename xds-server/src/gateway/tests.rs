@@ -31,6 +31,17 @@ fn a_mistake_is_shown_where_it_stands() {
     const ROUTE: &str = "version: v1\nclusters: {api: {endpoints: []}}\nlisteners:\n  l:\n    address: 127.0.0.1:80\n    \
                          virtual_hosts:\n    - name: h\n      hosts: ['*']\n      routes:\n      - match: {path: {prefix: /}}\n        ";
     let route = |rest: &str| format!("{ROUTE}{rest}\n");
+    let tls = |tls: &str| {
+        format!(
+            "version: v1\ncertificates: {{public: {{chain: a.pem, key: a.key}}}}\nlisteners:\n  l:\n    tls: {{{tls}}}\n    \
+             address: 127.0.0.1:443\n    virtual_hosts: [{{name: h, hosts: ['*'], routes: [{{match: {{path: {{prefix: /}}}}, respond: {{status: 204}}}}]}}]\n"
+        )
+    };
+    let upstream = |tls: &str| {
+        format!(
+            "version: v1\ntrusted_cas: {{inside: {{file: ca.pem}}}}\nclusters:\n  a: {{endpoints: ['10.0.0.1:1'], tls: {{{tls}}}}}\n"
+        )
+    };
     let rows = [
         ("version: v2\n".into(), "1:10 unknown variant `v2`"),
         ("listeners: {}\n".into(), "1:1 missing field `version`"),
@@ -134,6 +145,23 @@ fn a_mistake_is_shown_where_it_stands() {
             "an earlier provider reads the same credential",
         ),
         ("version: v1\npolicies: {auth: {none: {any_of: []}}}\n".into(), "`none` means no policy"),
+        (tls("certificates: []"), "5:25 at least one certificate is needed"),
+        (tls("certificates: [pulbic]"), "5:26 there is no certificate `pulbic` (did you mean `public`?)"),
+        (tls("certificates: [public, public]"), "5:34 certificate `public` stands here twice"),
+        (tls("certificates: [public], min_version: 1.2"), "5:48 invalid type: floating point `1.2`"),
+        (tls("certificates: [public], min_version: TLSv1_1"), "unknown variant `TLSv1_1` (did you mean `TLSv1_2`?)"),
+        (tls("certificates: [public], client_certificate: {ca: nobody}"), "there is no trusted CA `nobody`"),
+        (tls("certificates: [public]").replace("respond: {status: 204}", "redirect: {https: true}"), "leads to itself for ever"),
+        (upstream("ca: missing, sni: a.example"), "4:44 there is no trusted CA `missing`"),
+        (upstream("sni: a.example"), "4:39 nothing verifies the endpoints' certificates"),
+        (upstream("ca: inside"), "4:39 any certificate of this authority would be believed"),
+        (upstream("ca: inside").replace("10.0.0.1", "api.internal"), "no problem"),
+        (upstream("ca: inside, sni: 10.0.0.1"), "`10.0.0.1` is no server name"),
+        (upstream("ca: inside, subject_alt_names: [10.0.0.1]"), "no problem"),
+        (upstream("ca: inside, subject_alt_names: ['*.example']"), "`*.example` is no subject alternative name"),
+        (upstream("verify: false"), "no problem"),
+        (upstream("verify: false, ca: inside"), "4:55 `ca` has no effect with `verify: false`"),
+        (upstream("verify: false, certificate: other"), "there is no certificate `other`"),
     ];
     for (text, expected) in rows {
         let found = first_problem(&text);
@@ -172,6 +200,10 @@ fn no_report_shows_a_secret_that_shares_its_line() {
         "policies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: hunter2, consumr: bob}]}}]}}}",
         "policies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: hunter2, consumer: [}]}}]}}}",
         "policies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {url: 'http://me:hunter2@x/'}}}]}}}",
+        "certificates: {a: {chain: a.pem, key: '-----BEGIN PRIVATE KEY-----hunter2-----END PRIVATE KEY-----'}}",
+        "certificates: {a: {chain: a.pem, key: \"-----BEGIN PRIVATE KEY-----\\nhunter2\"}}",
+        "certificates: {a: {chain: a.pem, key: |\n  hunter2\n}}",
+        "certificates:\n  a:\n    chain: a.pem\n    key: |\n      -----BEGIN PRIVATE KEY-----\n      hunter2",
     ] {
         let report = load_text(&format!("version: v1\n{text}\n")).unwrap_err().to_string();
         assert!(!report.contains("hunter2"), "{report}");

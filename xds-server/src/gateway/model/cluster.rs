@@ -6,6 +6,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 
+use super::ClusterTls;
 use super::short_form::text_or_object;
 use crate::gateway::scalar::{Address, Duration, Path};
 
@@ -22,6 +23,8 @@ pub struct Cluster {
     /// Protocol that the endpoints speak. Default `http1`.
     #[serde(default)]
     pub protocol: Protocol,
+    /// TLS. Left out: plain text.
+    pub tls: Option<ClusterTls>,
     /// How an endpoint is picked. Default `round_robin`.
     #[serde(default)]
     pub load_balancing: LoadBalancing,
