@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
-use crate::gateway::{self, Located, Problem, Report, SourceFile};
+use crate::gateway::{self, Located, Problem, ReferencedFiles, Report, SourceFile};
 use crate::rollout::{Desired, Rollout};
 use crate::source::file::{self, FileSource, ReadError};
-use crate::source::key_file;
 use crate::source::key_url::KeyFetcher;
+use crate::source::referenced;
 use crate::source::watch::Watch;
 use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
@@ -31,15 +31,15 @@ pub enum ConfigError {
     },
 }
 
-/// Reads and checks a configuration. Blocks.
+/// Reads and checks a configuration. Blocks. `before` stands in for files that went bad since.
 ///
 /// # Errors
 /// When it can't be read, or is wrong.
-pub fn load(source: &FileSource) -> Result<Desired, ConfigError> {
+pub fn load(source: &FileSource, before: &ReferencedFiles) -> Result<Desired, ConfigError> {
     let read_at = Instant::now();
     let files = source.read()?;
     let version = file::version(&files);
-    check(files, version.clone(), source.base_dir(), read_at)
+    check(files, version.clone(), source.base_dir(), before, read_at)
         .map_err(|report| ConfigError::Wrong { version, report })
 }
 
@@ -47,25 +47,28 @@ fn check(
     files: Vec<SourceFile>,
     version: String,
     base_dir: &Path,
+    before: &ReferencedFiles,
     read_at: Instant,
 ) -> Result<Desired, Report> {
     let loaded = gateway::load(files)?;
-    let report = |problems: Vec<Problem>| Report {
-        problems: problems.into_iter().filter_map(|problem| loaded.source_map.locate(problem)).collect(),
+    let locate = |problems: Vec<Problem>| -> Vec<Located> {
+        problems.into_iter().filter_map(|problem| loaded.source_map.locate(problem)).collect()
     };
-    let files = key_file::read(&loaded.gateway, base_dir).map_err(report)?;
+    let read = referenced::read(&loaded.gateway, base_dir, before, SystemTime::now())
+        .map_err(|problems| Report { problems: locate(problems) })?;
+    let warnings = locate(read.warnings);
     // Keys of URLs come later, and are not the YAML's fault.
-    let keys = KeySets { files, ..KeySets::default() };
+    let keys = KeySets { files: read.files, ..KeySets::default() };
     let problems = translate::check(&loaded.gateway, &keys);
     if !problems.is_empty() {
-        return Err(report(problems));
+        return Err(Report { problems: locate(problems) });
     }
-    let key_files = keys.files;
     Ok(Desired {
         version,
         gateway: loaded.gateway,
         source_map: Arc::new(loaded.source_map),
-        key_files,
+        files: keys.files,
+        warnings,
         read_at,
     })
 }
@@ -83,6 +86,8 @@ pub struct ConfigStatus {
     pub loaded_at: u64,
     /// Why what is on disk is not served. `null` when it is.
     pub error: Option<ConfigProblem>,
+    /// What people should look at, though everything is served: files that went bad, certificates out of date.
+    pub warnings: Vec<Located>,
 }
 
 /// What is wrong with what is on disk.
@@ -124,6 +129,7 @@ impl Follow {
         let mut follow =
             Self { source, watch, rollout, fetcher, metrics, current, status: Arc::new(Mutex::new(status)) };
         follow.accept();
+        follow.warn(&follow.current.warnings);
         follow
     }
 
@@ -137,30 +143,51 @@ impl Follow {
         loop {
             self.watch_files();
             self.watch.changed().await;
-            let source = self.source.clone();
+            let (source, current) = (self.source.clone(), Arc::clone(&self.current));
             // The files may be on a slow disk, and many.
-            let Ok(result) = tokio::task::spawn_blocking(move || load(&source)).await else { continue };
+            let load = tokio::task::spawn_blocking(move || load(&source, &current.files));
+            let Ok(result) = load.await else { continue };
             match result {
-                Ok(desired) if self.is_served(&desired) => {
-                    self.set_error(None);
-                }
                 Ok(desired) => {
-                    self.current = Arc::new(desired);
-                    self.accept();
+                    self.warn(&desired.warnings);
+                    if self.is_served(&desired) {
+                        self.set_error(None);
+                    } else {
+                        self.current = Arc::new(desired);
+                        self.accept();
+                    }
                 }
-                Err(error) => self.reject(&error),
+                Err(error) => {
+                    self.refresh();
+                    self.reject(&error);
+                }
             }
         }
     }
 
+    /// A mistake in the YAML does not keep certificates and keys from being replaced.
+    fn refresh(&mut self) {
+        let Desired { gateway, files, .. } = &*self.current;
+        let read = referenced::read(gateway, self.source.base_dir(), files, SystemTime::now());
+        let Ok(files) = read.map(|read| read.files) else { return };
+        let keys = KeySets { files, ..KeySets::default() };
+        if keys.files == self.current.files || !translate::check(gateway, &keys).is_empty() {
+            return;
+        }
+        tracing::info!(version = self.current.version, "files of the configuration replaced");
+        let desired = Desired { files: keys.files, read_at: Instant::now(), ..Desired::clone(&self.current) };
+        self.current = Arc::new(desired);
+        self.rollout.apply(&self.current);
+    }
+
     fn is_served(&self, desired: &Desired) -> bool {
-        (&desired.version, &desired.key_files) == (&self.current.version, &self.current.key_files)
+        (&desired.version, &desired.files) == (&self.current.version, &self.current.files)
     }
 
     /// Links may lead elsewhere than before, and the YAML may name other files.
     fn watch_files(&mut self) {
         let mut paths = vec![self.source.path().to_owned()];
-        paths.extend(key_file::paths(&self.current.gateway, self.source.base_dir()));
+        paths.extend(referenced::paths(&self.current.gateway, self.source.base_dir()));
         self.watch.watch(&paths);
     }
 
@@ -205,6 +232,25 @@ impl Follow {
         }
     }
 
+    /// Shows the warnings, and logs those that are new.
+    fn warn(&self, warnings: &[Located]) {
+        let mut status = lock(&self.status);
+        for warning in warnings.iter().filter(|warning| !status.warnings.contains(warning)) {
+            tracing::warn!(
+                file = %warning.file.display(),
+                line = warning.line,
+                column = warning.column,
+                problem = warning.message,
+                help = warning.help,
+                "configuration served with a warning\n{warning}"
+            );
+        }
+        if warnings.is_empty() && !status.warnings.is_empty() {
+            tracing::info!("nothing to warn of any more");
+        }
+        status.warnings = warnings.to_vec();
+    }
+
     /// Whether that is news.
     fn set_error(&self, error: Option<ConfigProblem>) -> bool {
         let mut status = lock(&self.status);
@@ -234,10 +280,14 @@ mod tests {
         let text = "version: v1\npolicies:\n  auth:\n    a:\n      any_of:\n      - jwt: { issuer: i, jwks: { file: k.json } }\n";
         std::fs::write(&path, text).unwrap();
         std::fs::write(folder.path().join("k.json"), "no").unwrap();
-        let Err(ConfigError::Wrong { report, .. }) = load(&FileSource::new(&path)) else { panic!("loaded") };
+        let Err(ConfigError::Wrong { report, .. }) =
+            load(&FileSource::new(&path), &ReferencedFiles::default())
+        else {
+            panic!("loaded")
+        };
         assert_eq!((report.problems[0].line, report.problems[0].column), (6, 41));
         std::fs::write(folder.path().join("k.json"), r#"{"keys": []}"#).unwrap();
-        assert!(load(&FileSource::new(&path)).is_ok());
+        assert!(load(&FileSource::new(&path), &ReferencedFiles::default()).is_ok());
     }
 
     #[test]
@@ -251,7 +301,9 @@ mod tests {
         ] {
             let text = format!("version: v1\npolicies:\n  auth:\n    a:\n      any_of:\n      {providers}\n");
             std::fs::write(&path, &text).unwrap();
-            let Err(error) = load(&FileSource::new(&path)) else { panic!("loaded:\n{text}") };
+            let Err(error) = load(&FileSource::new(&path), &ReferencedFiles::default()) else {
+                panic!("loaded:\n{text}")
+            };
             let report = error.to_string();
             assert!(report.contains("the filter refuses it: ") && report.contains(expected), "{report}");
         }

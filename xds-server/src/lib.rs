@@ -76,9 +76,12 @@ fn serve(settings: &Serve) -> ExitCode {
 }
 
 fn validate(settings: &Validate) -> ExitCode {
-    match follow::load(&source::file::FileSource::new(&settings.path)) {
+    match follow::load(&source::file::FileSource::new(&settings.path), &gateway::ReferencedFiles::default()) {
         Ok(desired) if settings.quiet => print(&format!("{}\n", desired.version)),
         Ok(desired) => {
+            for warning in &desired.warnings {
+                let _ = writeln!(std::io::stderr(), "{warning}\n");
+            }
             let gateway = &desired.gateway;
             let routes = gateway.listeners.values().flat_map(|listener| &listener.virtual_hosts);
             print(&format!(

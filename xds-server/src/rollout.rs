@@ -21,16 +21,15 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::discovery::{Registry, SnapshotCache};
-use crate::gateway::{Gateway, SourceMap};
+use crate::gateway::{Gateway, Located, ReferencedFiles, SourceMap};
 use crate::load_reports::LoadReports;
-use crate::source::key_file::KeyFiles;
 use crate::source::key_url::KeyUrls;
 use crate::telemetry::Metrics;
 use crate::translate::Modules;
 pub use report::{GroupStatus, Statuses};
 
 /// A checked gateway on its way to the proxies.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Desired {
     /// Version of the texts it came from.
     pub version: String,
@@ -38,8 +37,10 @@ pub struct Desired {
     pub gateway: Gateway,
     /// Where they say it.
     pub source_map: Arc<SourceMap>,
-    /// Issuers' keys that came with them.
-    pub key_files: KeyFiles,
+    /// What stands in the files that they name.
+    pub files: ReferencedFiles,
+    /// What people should look at; it keeps nothing from the proxies.
+    pub warnings: Vec<Located>,
     /// When it was read, for the time it takes to arrive.
     pub read_at: Instant,
 }
@@ -47,15 +48,8 @@ pub struct Desired {
 impl Desired {
     /// The same, but for the gateway, which takes parts of `older`'s.
     fn with_gateway(&self, gateway: Gateway, older: &Self) -> Self {
-        let mut key_files = older.key_files.clone();
-        key_files.extend(self.key_files.clone());
-        Self {
-            version: self.version.clone(),
-            gateway,
-            source_map: Arc::clone(&self.source_map),
-            key_files,
-            read_at: self.read_at,
-        }
+        let files = ReferencedFiles::merged([&older.files, &self.files]);
+        Self { gateway, files, ..self.clone() }
     }
 }
 

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use crate::client_status::{AnswerLimits, ClientStatusService};
 use crate::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
 use crate::follow::{self, ConfigError, Follow};
+use crate::gateway::ReferencedFiles;
 use crate::http::{self, Sources};
 use crate::load_reports::LoadReports;
 use crate::load_reports::service::LoadService;
@@ -71,7 +72,7 @@ impl Server {
     /// Before anything is bound: when the configuration is wrong. After: when a socket is taken.
     pub async fn build(settings: &Serve) -> Result<Self, StartError> {
         let source = FileSource::new(&settings.config);
-        let first = follow::load(&source)?;
+        let first = follow::load(&source, &ReferencedFiles::default())?;
         let modules = Delivery::open(settings)?;
         let grpc = bind("grpc", settings.grpc_address).await?;
         let http = bind("http", settings.http_address).await?;

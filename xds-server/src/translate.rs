@@ -10,11 +10,13 @@
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
 //! | Runtime (RTDS) | `tollgate` | the group's runtime values |
 //! | Cluster (CDS) | `tollgate/wasm`, … | the filters' modules, where Envoys fetch them |
+//! | Secret (SDS) | `certificate/NAME`, `trusted_ca/NAME` | the files of certificates and authorities that those name |
 //!
 //! No proto map here ever holds two entries: `envoy-types` keeps them in hash maps of random order, and equal
 //! configurations must encode to equal bytes on every replica.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
@@ -32,20 +34,29 @@ mod module;
 mod proto;
 mod route;
 mod runtime;
+mod secret;
+mod tls;
 
 pub use filter::MODULES;
 pub use keys::KeySets;
 pub use module::Modules;
 
 /// One resource, encoded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Resource {
     /// `type.googleapis.com/…`.
     pub type_url: String,
     /// Unique within its type.
     pub name: String,
-    /// The encoded message.
+    /// The encoded message. May hold secrets.
     pub body: Vec<u8>,
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { type_url, name, body } = self;
+        write!(f, "Resource({type_url} {name:?}, {} bytes)", body.len())
+    }
 }
 
 impl Resource {
@@ -62,9 +73,9 @@ impl Resource {
 pub struct Target<'a> {
     /// Gives listeners and routes.
     pub serving: &'a Gateway,
-    /// Give what listeners and routes refer to: clusters and policies. Of a name in several, the last counts.
+    /// Give what listeners and routes refer to: clusters, policies and certificates. Of a name in several, the last counts.
     pub present: &'a [&'a Gateway],
-    /// Issuers' keys, by where they come from.
+    /// Keys and certificates, by where they come from.
     pub keys: &'a KeySets,
     /// How Envoys get the filters' code.
     pub modules: &'a Modules,
@@ -95,6 +106,7 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
         let clusters = filter::module_clusters(target.modules);
         resources.extend(clusters.iter().map(|cluster| Resource::new(&*cluster.name, cluster)));
     }
+    resources.extend(secret::secrets(group, target));
     for (name, listener) in listeners(group, target.serving) {
         let filters = filter::filters(name, listener, target);
         resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));

@@ -139,6 +139,11 @@ pub fn compose(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gatew
             .iter()
             .for_each(|name| keep(&mut gateway.policies.rate_limit, &good.policies.rate_limit, name));
     }
+    if !held.is_empty() {
+        // Those that nothing held refers to reach nobody.
+        good.certificates.keys().for_each(|name| keep(&mut gateway.certificates, &good.certificates, name));
+        good.trusted_cas.keys().for_each(|name| keep(&mut gateway.trusted_cas, &good.trusted_cas, name));
+    }
     gateway
 }
 
@@ -248,6 +253,19 @@ mod tests {
         let held = compose(&wanted, &good, &unit(&TypeUrl::RUNTIME, "tollgate"));
         assert_eq!((&held.proxies, &held.clusters), (&good.proxies, &wanted.clusters));
         assert!(Unit::Runtime.differs(&wanted, &good));
+    }
+
+    #[test]
+    fn held_listeners_and_clusters_keep_their_certificates() {
+        let load =
+            |text: &str| load(vec![SourceFile { path: "g.yaml".into(), text: text.into() }]).unwrap().gateway;
+        let good = load(
+            "version: v1\ncertificates: {a: {chain: a, key: b}}\ntrusted_cas: {b: {file: c}}\n\
+             clusters: {x: {endpoints: ['127.0.0.1:1'], tls: {ca: b, sni: x, certificate: a}}}\n",
+        );
+        let wanted = load("version: v1\nclusters: {x: {endpoints: ['127.0.0.1:1']}}\n");
+        let held = compose(&wanted, &good, &unit(&TypeUrl::CLUSTER, "x"));
+        assert_eq!((held.certificates, held.trusted_cas), (good.certificates, good.trusted_cas));
     }
 
     #[test]

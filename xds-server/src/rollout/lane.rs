@@ -13,7 +13,7 @@ use super::{Context, Desired};
 use crate::discovery::cache::{Canary, Selector};
 use crate::discovery::registry::Proxy;
 use crate::discovery::session::TypeStatus;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, ReferencedFiles};
 use crate::snapshot::{ResourceSet, Snapshot, SnapshotBuilder, TypeUrl};
 use crate::source::key_url::{self, KeyUrls};
 use crate::translate::{KeySets, Target, translate};
@@ -144,10 +144,10 @@ impl Lane {
 
     /// Publishes the plan's step, if it differs from what is out.
     pub fn publish(&mut self, key_urls: &KeyUrls) {
-        let target = self.plan.target();
-        let present: Vec<&Gateway> =
-            self.plan.present().into_iter().map(|desired| &desired.gateway).collect();
-        let keys = KeySets { files: target.key_files.clone(), urls: key_urls.clone() };
+        let present = self.plan.present();
+        let files = ReferencedFiles::merged(present.iter().map(|desired| &desired.files));
+        let keys = KeySets { files, urls: key_urls.clone() };
+        let present: Vec<&Gateway> = present.into_iter().map(|desired| &desired.gateway).collect();
         let resources = translate(
             &self.group,
             Target {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::key_file::{all_jwks, parse};
+use super::jwks::{all_jwks, parse};
 use super::key_store::KeyStore;
 use crate::gateway::Gateway;
 

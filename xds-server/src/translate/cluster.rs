@@ -24,7 +24,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use envoy_types::pb::envoy::r#type::v3::CodecClientType;
 
-use super::{any, endpoint, proto};
+use super::{any, endpoint, proto, tls};
 use crate::gateway::model::{
     CircuitBreakers, Cluster, HealthCheck, LoadBalancing, OutlierDetection, Protocol,
 };
@@ -74,6 +74,7 @@ pub(super) fn cluster(name: &Name, cluster: &Cluster) -> EnvoyCluster {
             HTTP_OPTIONS.into(),
             any(&http_options(cluster.protocol)),
         )]),
+        transport_socket: cluster.tls.as_ref().map(|tls| tls::upstream(cluster, tls)),
         // An endpoint taken out of the YAML gets no more requests, however well it is.
         ignore_health_on_host_removal: true,
         ..EnvoyCluster::default()

@@ -6,7 +6,7 @@ use envoy_types::pb::envoy::config::listener::v3::{self as envoy, Filter as Netw
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
-    CodecType, PathWithEscapedSlashesAction, RouteSpecifier,
+    CodecType, ForwardClientCertDetails, PathWithEscapedSlashesAction, RouteSpecifier, SetCurrentClientCertDetails,
 };
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
@@ -16,9 +16,9 @@ use prost::Name as _;
 
 use super::cluster::BUFFER_LIMIT;
 use super::filter::Filter;
-use super::{any, proto};
+use super::{any, proto, tls};
 use crate::gateway::model::Listener;
-use crate::gateway::scalar::Name;
+use crate::gateway::scalar::{Duration, Name};
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
 const ROUTER: &str = "envoy.filters.http.router";
@@ -28,16 +28,25 @@ const MAX_STREAMS: u32 = 100;
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// For a TLS handshake. Until it is done, none of the times for requests count.
+const HANDSHAKE: Duration = Duration::from_millis(10_000);
+
 /// The listener, with its filters fetched over ECDS and its routes over RDS.
 pub(super) fn listener(name: &Name, listener: &Listener, filters: &[Filter]) -> envoy::Listener {
     let manager = NetworkFilter {
         name: CONNECTION_MANAGER.into(),
         config_type: Some(envoy::filter::ConfigType::TypedConfig(any(&manager(name, listener, filters)))),
     };
+    let chain = FilterChain {
+        filters: vec![manager],
+        transport_socket: listener.tls.as_ref().map(tls::downstream),
+        transport_socket_connect_timeout: listener.tls.as_ref().and_then(|_| proto::duration(HANDSHAKE)),
+        ..FilterChain::default()
+    };
     envoy::Listener {
         name: name.as_str().to_owned(),
         address: proto::address(&listener.address),
-        filter_chains: vec![FilterChain { filters: vec![manager], ..FilterChain::default() }],
+        filter_chains: vec![chain],
         per_connection_buffer_limit_bytes: proto::uint32(BUFFER_LIMIT),
         ..envoy::Listener::default()
     }
@@ -50,6 +59,7 @@ fn manager(name: &Name, listener: &Listener, filters: &[Filter]) -> HttpConnecti
         config_type: Some(ConfigType::TypedConfig(any(&Router::default()))),
         ..HttpFilter::default()
     });
+    let shows_client = listener.tls.as_ref().is_some_and(|tls| tls.client_certificate.is_some());
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),
         stat_prefix: name.as_str().to_owned(),
@@ -60,6 +70,18 @@ fn manager(name: &Name, listener: &Listener, filters: &[Filter]) -> HttpConnecti
         })),
         use_remote_address: proto::boolean(true),
         xff_num_trusted_hops: listener.trusted_hops,
+        // Where clients show no certificate, the header is only removed, which is the default.
+        forward_client_cert_details: match shows_client {
+            true => ForwardClientCertDetails::SanitizeSet,
+            false => ForwardClientCertDetails::Sanitize,
+        }
+        .into(),
+        set_current_client_cert_details: shows_client.then(|| SetCurrentClientCertDetails {
+            subject: proto::boolean(true),
+            dns: true,
+            uri: true,
+            ..SetCurrentClientCertDetails::default()
+        }),
         // A path has one form before any route or policy is chosen by it.
         normalize_path: proto::boolean(true),
         merge_slashes: true,

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
+use envoy_types::pb::envoy::config::core::v3::{TransportSocket, TypedExtensionConfig, transport_socket};
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::{Listener, filter};
 use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
+    DownstreamTlsContext, Secret, UpstreamTlsContext,
+};
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::service::runtime::v3::Runtime;
 use envoy_types::pb::google::protobuf::StringValue;
@@ -21,7 +24,8 @@ use prost::Name as _;
 use serde_json::json;
 
 use super::*;
-use crate::gateway::{SourceFile, load};
+use crate::gateway::pem::{CaBundle, KeyPair};
+use crate::gateway::{ReferencedFiles, SourceFile, load};
 use crate::source::module::Current;
 
 fn gateway(text: &str) -> Gateway {
@@ -29,10 +33,35 @@ fn gateway(text: &str) -> Gateway {
     load(files).unwrap_or_else(|report| panic!("{report}")).gateway
 }
 
-fn key_sets() -> KeySets {
+/// Made once: what it says is the same in every test.
+fn key_pair() -> &'static (String, String) {
+    static PAIR: OnceLock<(String, String)> = OnceLock::new();
+    PAIR.get_or_init(|| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    })
+}
+
+fn key_sets(gateways: &[&Gateway]) -> KeySets {
+    let (chain, key) = key_pair();
+    let pair = Arc::new(KeyPair::parse(chain, key).unwrap());
+    let bundle = Arc::new(CaBundle::parse(chain).unwrap());
     let set = |kid: &str| Arc::new(json!({"keys": [{"kty": "oct", "k": "AA", "kid": kid}]}));
     KeySets {
-        files: BTreeMap::from([("keys.json".into(), set("from-file"))]),
+        files: ReferencedFiles {
+            jwks: BTreeMap::from([("keys.json".into(), set("from-file"))]),
+            key_pairs: gateways
+                .iter()
+                .flat_map(|gateway| gateway.certificates.values())
+                .map(|certificate| (certificate.clone(), Arc::clone(&pair)))
+                .collect(),
+            ca_bundles: gateways
+                .iter()
+                .flat_map(|gateway| gateway.trusted_cas.values())
+                .map(|ca| (ca.clone(), Arc::clone(&bundle)))
+                .collect(),
+        },
         urls: BTreeMap::from([("http://issuer.example/jwks".into(), set("from-url"))]),
     }
 }
@@ -42,7 +71,7 @@ fn translate_all(serving: &Gateway, present: &[&Gateway]) -> Vec<Resource> {
 }
 
 fn translate_with(modules: &Modules, serving: &Gateway, present: &[&Gateway]) -> Vec<Resource> {
-    translate("edge", Target { serving, present, keys: &key_sets(), modules })
+    translate("edge", Target { serving, present, keys: &key_sets(present), modules })
 }
 
 fn modules(auth: u8) -> Modules {
@@ -61,6 +90,14 @@ fn compact(message: &impl std::fmt::Debug) -> String {
         .fold(String::new(), |text, line| text + line + "\n")
 }
 
+/// What a transport socket says of TLS.
+fn tls_context<M: Message + Default + std::fmt::Debug>(
+    socket: &mut Option<TransportSocket>,
+) -> Option<String> {
+    let transport_socket::ConfigType::TypedConfig(context) = socket.as_mut()?.config_type.take()?;
+    Some(compact(&M::decode(context.value.as_slice()).expect("a TLS context")))
+}
+
 /// A resource in full, with what is packed inside it.
 fn render(resource: &Resource) -> String {
     fn decode<M: Message + Default>(bytes: &[u8]) -> M {
@@ -72,7 +109,9 @@ fn render(resource: &Resource) -> String {
         let mut listener: Listener = decode(body);
         let manager = listener.filter_chains[0].filters[0].config_type.take();
         let Some(filter::ConfigType::TypedConfig(manager)) = manager else { panic!("no connection manager") };
-        vec![compact(&listener), compact(&decode::<HttpConnectionManager>(&manager.value))]
+        let tls = tls_context::<DownstreamTlsContext>(&mut listener.filter_chains[0].transport_socket);
+        let manager = compact(&decode::<HttpConnectionManager>(&manager.value));
+        [compact(&listener)].into_iter().chain(tls).chain([manager]).collect()
     } else if resource.type_url == Cluster::type_url() {
         let mut cluster: Cluster = decode(body);
         let options = std::mem::take(&mut cluster.typed_extension_protocol_options);
@@ -81,7 +120,8 @@ fn render(resource: &Resource) -> String {
             let Some(ConfigType::TypedConfig(any)) = filter.config_type else { return None };
             (any.type_url == Wasm::type_url()).then(|| compact(&decode::<Wasm>(&any.value)))
         });
-        [compact(&cluster), compact(&options)].into_iter().chain(filters).collect()
+        let tls = tls_context::<UpstreamTlsContext>(&mut cluster.transport_socket);
+        [compact(&cluster)].into_iter().chain(tls).chain([compact(&options)]).chain(filters).collect()
     } else if resource.type_url == TypedExtensionConfig::type_url() {
         let extension: TypedExtensionConfig = decode(body);
         let mut wasm: Wasm = decode(&extension.typed_config.expect("a Wasm filter").value);
@@ -94,6 +134,11 @@ fn render(resource: &Resource) -> String {
         vec![compact(&decode::<RouteConfiguration>(body))]
     } else if resource.type_url == Runtime::type_url() {
         vec![compact(&decode::<runtime::Layer>(body))]
+    } else if resource.type_url == Secret::type_url() {
+        let (chain, key) = key_pair();
+        let secret = compact(&decode::<Secret>(body));
+        let hide = |text: String, pem: &str, by: &str| text.replace(&format!("{pem:?}"), by);
+        vec![hide(hide(secret, chain, "CHAIN"), key, "KEY")]
     } else {
         assert_eq!(resource.type_url, ClusterLoadAssignment::type_url());
         vec![compact(&decode::<ClusterLoadAssignment>(body))]
@@ -200,6 +245,68 @@ fn what_either_gateway_refers_to_is_present_between_them() {
     assert!(filters.contains("\"slow\"") && filters.contains("\"fast\""), "{filters}");
     let routes = of_type(RouteConfiguration::type_url());
     assert!(routes.contains("\"green\"") && !routes.contains("\"blue\""), "{routes}");
+}
+
+/// Two groups with a listener each, and a certificate and a client certificate of their own.
+const GROUPS: &str = "
+version: v1
+proxies: {edge: {listeners: [public]}, inner: {listeners: [inside]}}
+certificates: {public: {chain: a, key: b}, inside: {chain: c, key: d}, client: {chain: e, key: f}}
+trusted_cas: {backends: {file: g}}
+listeners:
+  public: {address: '127.0.0.1:1', tls: {certificates: [public]}, virtual_hosts: []}
+  inside:
+    address: 127.0.0.1:2
+    tls: {certificates: [inside]}
+    virtual_hosts: [{name: h, hosts: ['*'], routes: [{match: {path: {prefix: /}}, to: c}]}]
+clusters: {c: {endpoints: ['127.0.0.1:3'], tls: {ca: backends, sni: c, certificate: client}}}
+";
+
+/// Names of a group's secrets.
+fn secrets_of(group: &str, serving: &Gateway, present: &[&Gateway]) -> Vec<String> {
+    let (keys, modules) = (key_sets(present), Modules::Folder("/wasm".into()));
+    translate(group, Target { serving, present, keys: &keys, modules: &modules })
+        .into_iter()
+        .filter(|resource| resource.type_url == Secret::type_url())
+        .map(|resource| resource.name)
+        .collect()
+}
+
+#[test]
+fn a_group_gets_the_secrets_that_it_refers_to_and_no_other_s() {
+    let gateway = gateway(GROUPS);
+    assert_eq!(secrets_of("edge", &gateway, &[&gateway]), ["certificate/public"]);
+    assert_eq!(
+        secrets_of("inner", &gateway, &[&gateway]),
+        ["certificate/client", "certificate/inside", "trusted_ca/backends"]
+    );
+}
+
+#[test]
+fn secrets_outlive_the_listeners_that_refer_to_them() {
+    let (old, new) = (gateway(GROUPS), gateway(&GROUPS.replace("[public]}, virtual", "[client]}, virtual")));
+    assert_eq!(secrets_of("edge", &new, &[&old, &new]), ["certificate/client", "certificate/public"]);
+    assert_eq!(secrets_of("edge", &new, &[&new]), ["certificate/client"]);
+}
+
+#[test]
+fn a_rotation_changes_the_secret_alone() {
+    let gateway = gateway(GROUPS);
+    let (old, mut new) = (key_sets(&[&gateway]), key_sets(&[&gateway]));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let chain = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+    let pair = Arc::new(KeyPair::parse(&chain, &key.serialize_pem()).unwrap());
+    new.files.key_pairs.insert(gateway.certificates["public"].clone(), pair);
+    let modules = Modules::Folder("/wasm".into());
+    let all = |keys: &KeySets| {
+        translate("edge", Target { serving: &gateway, present: &[&gateway], keys, modules: &modules })
+    };
+    let (before, after) = (all(&old), all(&new));
+    let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+    assert_eq!(before.len(), after.len());
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    assert_eq!(changed[0].0.name, "certificate/public");
+    assert!(!format!("{changed:?}").contains("PRIVATE"));
 }
 
 #[test]
