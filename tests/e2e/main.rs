@@ -25,6 +25,7 @@ mod routes;
 mod runtime;
 mod servers;
 mod sources;
+mod tls;
 mod tokens;
 mod upstreams;
 mod yaml;

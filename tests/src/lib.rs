@@ -5,7 +5,7 @@
 //! gateway  (tests)    ─┼─► stack ─────┼─ edge Envoy   ── render:  the repository's files on other ports
 //! bench    (make bench)┘              ├─ sidecar Envoy
 //!                                     └─ api-service
-//! http_client, load, upstream: both ends of the requests that go through
+//! http_client, load, tls, upstream: both ends of the requests that go through
 //! ```
 //!
 //! It drives binaries and knows none of their internals: what it relies on is their flags, their log lines,
@@ -26,6 +26,7 @@ pub mod runtime;
 pub mod slow_link;
 pub mod soak;
 pub mod stack;
+pub mod tls;
 pub mod toolbox;
 pub mod upstream;
 pub mod usage;
