@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tollgate_tests::{gateway::Gateway, ports::loopback};
+use tollgate_tests::{
+    envoy,
+    gateway::{EFFECT_DEADLINE, Gateway},
+    ports::loopback,
+    wait::{holds, wait_until},
+};
 
 use crate::yaml::{self, Edge};
 
@@ -80,4 +85,40 @@ fn a_listener_s_first_policy_holds_on_connections_that_were_there_before() {
     let foo = "x-api-key: foo";
     let (status, seen) = Connection::open(ports.edge).get("/admin", foo).unwrap();
     assert!(status == 200 && seen.contains("alice"), "{status} {seen}");
+}
+
+#[test]
+fn a_filter_s_configuration_changes_under_a_connection_that_stays_open() {
+    const EDITS: usize = 10;
+    let edited = |number: usize| {
+        let key = yaml::api_key(&format!("key-{number}"), &format!("c-{number}"));
+        Edge {
+            routes: vec![
+                "{ match: { path: { prefix: / } }, to: a, policies: { auth: keys, rate_limit: high } }"
+                    .to_owned(),
+            ],
+            auth: vec![format!("keys: {{ any_of: [{{ api_key: {{ keys: [{key}] }} }}] }}")],
+            rate_limit: vec![format!("high: {{ key: [consumer], limit: {}/s }}", 1_000 + number)],
+            ..Edge::default()
+        }
+    };
+    let gateway = Gateway::edge_only("ecds", |ports| edited(0).text(ports)).unwrap();
+    let ports = *gateway.ports();
+    let mut old = Connection::open(ports.edge);
+    for number in 0..EDITS {
+        gateway.edit(|_| edited(number).text(&ports)).unwrap();
+        let key = format!("x-api-key: key-{number}");
+        let seen = wait_until("the new key to be taken", EFFECT_DEADLINE, || {
+            let (status, seen) = old.get("/", &key).expect("the connection is still open");
+            holds(status == 200)?;
+            Ok(seen)
+        });
+        assert!(seen.unwrap().contains(&format!("c-{number}")));
+        let (status, _) =
+            old.get("/", &format!("x-api-key: key-{}", number + 1)).expect("the connection is still open");
+        assert_eq!(status, 401);
+    }
+    for stat in ["listener_manager.listener_modified", "listener_manager.total_listeners_draining"] {
+        assert_eq!(envoy::stat(ports.edge_admin, stat).unwrap(), Some(0), "{stat}");
+    }
 }

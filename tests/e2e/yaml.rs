@@ -1,5 +1,6 @@
 //! Gateway YAML for tests, composed from lines, so that an edit is a line more or less.
 
+use sha2::{Digest, Sha256};
 use tollgate_tests::ports::Ports;
 
 use crate::upstreams;
@@ -58,6 +59,12 @@ impl Edge {
 /// A route by prefix to a cluster.
 pub fn prefix(path: &str, cluster: &str) -> String {
     format!("{{ match: {{ path: {{ prefix: {path} }} }}, to: {cluster} }}")
+}
+
+/// An item of an auth policy's `keys`.
+pub fn api_key(key: &str, consumer: &str) -> String {
+    let sha256: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{{ sha256: {sha256}, consumer: {consumer} }}")
 }
 
 /// The text with one more route, before all others.
