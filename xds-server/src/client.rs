@@ -109,6 +109,25 @@ pub struct Config {
     pub groups: Vec<String>,
     pub loaded_at: u64,
     pub error: Option<ConfigError>,
+    pub warnings: Vec<ConfigWarning>,
+}
+
+/// See `gateway::Located`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "described there")]
+pub struct ConfigWarning {
+    pub file: String,
+    pub line: usize,
+    pub column: usize,
+    pub message: String,
+}
+
+impl std::fmt::Display for ConfigWarning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { file, line, column, message } = self;
+        write!(f, "warning: {file}:{line}:{column}: {message}")
+    }
 }
 
 /// See `follow::ConfigProblem`.

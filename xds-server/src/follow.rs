@@ -242,7 +242,7 @@ impl Follow {
                 column = warning.column,
                 problem = warning.message,
                 help = warning.help,
-                "configuration served with a warning\n{warning}"
+                "configuration warning; it is served all the same\n{warning}"
             );
         }
         if warnings.is_empty() && !status.warnings.is_empty() {

@@ -13,11 +13,12 @@ pub(super) fn describe(line: &str) -> Option<String> {
         let group = field("group").unwrap_or_else(|| "all".to_owned());
         return Some(format!("pushed   {version} to {group}{}", extras(&entry)));
     }
-    if entry.says("configuration rejected") {
+    let told = [("configuration rejected", "rejected"), ("configuration warning", "warning ")];
+    if let Some((_, word)) = told.iter().find(|(message, _)| entry.says(message)) {
         let place: Vec<String> = ["file", "line", "column"].into_iter().filter_map(field).collect();
         let parts =
             [Some(place.join(":")).filter(|place| !place.is_empty()), field("problem"), field("help")];
-        return Some(format!("rejected {}", parts.into_iter().flatten().collect::<Vec<_>>().join(": ")));
+        return Some(format!("{word} {}", parts.into_iter().flatten().collect::<Vec<_>>().join(": ")));
     }
     let is_trouble = ["ERROR", "WARN"].contains(&entry.level());
     is_trouble.then(|| format!("xds-server: {message}{}", extras(&entry)))
@@ -48,6 +49,14 @@ mod tests {
             describe(&line).as_deref(),
             Some("rejected g.yaml:7:3: unknown field: did you mean `to`?")
         );
+    }
+
+    #[test]
+    fn a_warning_says_where() {
+        let line = r#"{"level":"WARN","message":"configuration warning; it is served\nmore","file":"g.yaml","line":7,
+            "column":3,"problem":"a.key is not the key"}"#;
+        let line = line.replace('\n', " ");
+        assert_eq!(describe(&line).as_deref(), Some("warning  g.yaml:7:3: a.key is not the key"));
     }
 
     #[test]

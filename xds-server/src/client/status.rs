@@ -67,6 +67,9 @@ fn lines(document: &Document) -> String {
             group.held.len()
         );
     }
+    for warning in &document.config.warnings {
+        text += &format!("{}\n", plain(&warning.to_string()));
+    }
     let error = document.config.error.as_ref();
     text + &error.map_or_else(String::new, |error| format!("error: {}\n", plain(&error.text)))
 }
@@ -119,6 +122,9 @@ fn tables(document: &Document) -> String {
             text += &format!("  {} refused {kind}: {}\n", plain(&proxy.id), plain(reason));
         }
     }
+    for warning in &config.warnings {
+        text += &format!("\n{}\n", plain(&warning.to_string()));
+    }
     if let Some(error) = &config.error {
         let age = seconds(document.now.saturating_sub(error.since));
         // Line breaks are the report's own; what it quotes was written by whoever writes the YAML.
@@ -166,6 +172,7 @@ mod tests {
         let document: Document = serde_json::from_value(json!({
             "now": 100_000,
             "config": { "source": "g.yaml", "version": "abc", "loaded_at": 99_000,
+                        "warnings": [{ "file": "g.yaml", "line": 3, "column": 7, "message": "a.key is not the key" }],
                         "error": { "text": "error: no\n --> g.yaml:1:1\n", "since": 99_990 } },
             "groups": { "edge": { "version": "abc", "stage": "move", "proxies": 4, "arrived": 1, "refused": 1,
                         "held": [{ "type": "x.Cluster", "name": "api", "reason": "bad" }] } },
@@ -181,6 +188,7 @@ mod tests {
             "  edge holds Cluster api: bad",
             "edge-1  edge   envoy 1.40.0  127.0.0.1:1  1h 1m      refused",
             "  edge-1 refused Cluster: un known",
+            "warning: g.yaml:3:7: a.key is not the key",
             "rejected for 10s; the version above keeps serving",
             " --> g.yaml:1:1",
         ] {
