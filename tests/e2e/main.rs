@@ -19,6 +19,7 @@ mod limits;
 mod load_reports;
 mod matches;
 mod modules;
+mod on_demand;
 mod parity;
 mod rollout;
 mod routes;

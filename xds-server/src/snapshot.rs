@@ -6,10 +6,11 @@
 //! computed once ([`ResourceSet::changes_since`]) however many clients ask.
 //!
 //! Deliberately not here: who is connected and what they subscribe to (`discovery`), and how resources come about
-//! (`translate`). Bodies are opaque: any type URL is served, known to Envoy or not. The one exception is
-//! [`Resource::eds_name`], which says why.
+//! (`translate`). Bodies are opaque: any type URL is served, known to Envoy or not. The exceptions are
+//! [`Resource::eds_name`] and `hosts`, which say why.
 
 mod builder;
+mod hosts;
 mod resource;
 mod selection;
 mod set;
@@ -22,6 +23,7 @@ use std::sync::{Arc, LazyLock};
 use xxhash_rust::xxh3::xxh3_128;
 
 pub use builder::SnapshotBuilder;
+pub use hosts::host_resource;
 pub use resource::{Resource, content_version};
 pub use selection::{Names, Selection};
 pub use set::{Changes, ResourceSet};

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | Listener (LDS) | the listener's | its address, timeouts, and which filters it needs |
 //! | RouteConfiguration (RDS) | the listener's | its virtual hosts and routes |
+//! | VirtualHost (VHDS) | `LISTENER/NAME` | a virtual host of a listener with `on_demand` |
 //! | Wasm (ECDS) | `LISTENER/auth`, `LISTENER/rate_limit` | the policies that its routes use, and issuers' keys |
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
 //! | Runtime (RTDS) | `tollgate` | the group's runtime values |
@@ -111,6 +112,9 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
         let filters = filter::filters(name, listener, target);
         resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));
         resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener)));
+        resources.extend(
+            route::on_demand_hosts(name, listener).map(|host| Resource::new(host.name.clone(), &host)),
+        );
         resources.extend(filters.iter().map(|filter| Resource::new(&*filter.name, &filter.config)));
     }
     if let Some(proxies) = target.serving.proxies.get(group) {

@@ -48,7 +48,7 @@ fuzz_target!(|input: (bool, Option<u8>, Vec<Step>)| {
     let (delta, only, steps) = input;
     let flavour = if delta { Flavour::Delta } else { Flavour::StateOfTheWorld };
     let scope = only.map_or(Scope::Aggregated, |kind| Scope::Only(pick(&TYPES, kind)));
-    let mut session = Session::new(flavour, scope.clone(), SessionLimits { types: 4, subscription_bytes: 1 << 12 });
+    let mut session = Session::new(flavour, scope.clone(), SessionLimits { types: 4, subscription_bytes: 1 << 12, hosts: 4 });
     let mut published: Arc<Snapshot> = Arc::default();
     let mut unanswered: HashMap<String, String> = HashMap::new();
     let mut last: HashMap<String, String> = HashMap::new();

@@ -12,7 +12,7 @@ use xds_server::snapshot::{Snapshot, TypeUrl};
 
 static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
     let mut builder = Snapshot::builder();
-    for type_url in [TypeUrl::CLUSTER, TypeUrl::ENDPOINT, TypeUrl::LISTENER, TypeUrl::ROUTE] {
+    for type_url in [TypeUrl::CLUSTER, TypeUrl::ENDPOINT, TypeUrl::LISTENER, TypeUrl::ROUTE, TypeUrl::VIRTUAL_HOST] {
         for name in ["a", "b", "c"] {
             builder.insert(&type_url, name, name.as_bytes());
         }
@@ -22,7 +22,7 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
 
 fuzz_target!(|requests: Vec<&[u8]>| {
     for flavour in [Flavour::Delta, Flavour::StateOfTheWorld] {
-        let limits = SessionLimits { types: 8, subscription_bytes: 1 << 16 };
+        let limits = SessionLimits { types: 8, subscription_bytes: 1 << 16, hosts: 64 };
         let mut session = Session::new(flavour, Scope::Aggregated, limits);
         session.on_snapshot(Some(SNAPSHOT.clone()));
         for bytes in &requests {

@@ -14,9 +14,12 @@
 //! - delta removals of clusters, then of endpoints, wait until everything else was sent and answered. A client that
 //!   resumes is first sent a response without them, be it empty, since its listeners and routes have yet to ask.
 //!
+//! Virtual hosts are asked for by host; which of them answers is looked up before all this (`hosts`).
+//!
 //! Deliberately not here: time, tasks, sockets, and which group a node belongs to.
 
 mod delivery;
+mod hosts;
 mod response;
 mod standing;
 mod status;
@@ -28,8 +31,9 @@ use std::time::SystemTime;
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 
-use crate::snapshot::{Resource, Snapshot, TypeUrl};
+use crate::snapshot::{Resource, ResourceSet, Snapshot, TypeUrl};
 use delivery::{Claim, Delivery, Made, Warming};
+use hosts::Hosts;
 pub use response::{Cursor, Payload, Response};
 pub use standing::{Held, Standing};
 pub use status::{Answer, Nack, TypeStatus};
@@ -68,11 +72,14 @@ pub struct SessionLimits {
     pub types: usize,
     /// Bytes of subscribed names, all types together.
     pub subscription_bytes: usize,
+    /// Hosts whose virtual hosts one client holds (VHDS), and as many that nobody has. A proxy asks for whatever host its
+    /// clients name, and keeps what it is given.
+    pub hosts: usize,
 }
 
 impl Default for SessionLimits {
     fn default() -> SessionLimits {
-        SessionLimits { types: 64, subscription_bytes: 64 << 20 }
+        SessionLimits { types: 64, subscription_bytes: 64 << 20, hosts: 10_000 }
     }
 }
 
@@ -118,6 +125,7 @@ pub struct Session {
     limits: SessionLimits,
     snapshot: Option<Arc<Snapshot>>,
     types: BTreeMap<TypeUrl, Delivery>,
+    hosts: Hosts,
     /// Assignments of clusters sent before the client, resuming, subscribed to endpoints.
     warming: HashSet<Arc<str>>,
 }
@@ -125,7 +133,15 @@ pub struct Session {
 impl Session {
     /// A stream on which nothing was said yet.
     pub fn new(flavour: Flavour, scope: Scope, limits: SessionLimits) -> Session {
-        Session { flavour, scope, limits, snapshot: None, types: BTreeMap::new(), warming: HashSet::new() }
+        Session {
+            flavour,
+            scope,
+            limits,
+            snapshot: None,
+            types: BTreeMap::new(),
+            hosts: Hosts::default(),
+            warming: HashSet::new(),
+        }
     }
 
     /// Takes a request: subscription changes always count; an ACK or NACK does if its nonce is that of the type's
@@ -143,7 +159,14 @@ impl Session {
         let answer = delivery.answer(&request.nonce, request.error, now);
         let change = match request.names {
             Names::All(listed) => delivery.wanted.replace(listed, legacy, first, &known),
-            Names::Changed { subscribe, unsubscribe } => {
+            Names::Changed { mut subscribe, mut unsubscribe } => {
+                if type_url == TypeUrl::VIRTUAL_HOST {
+                    self.hosts.take(&mut subscribe);
+                    Hosts::rename(&mut unsubscribe);
+                    if !unsubscribe.is_empty() {
+                        self.hosts.forget();
+                    }
+                }
                 delivery.wanted.update(subscribe, unsubscribe, legacy, first, &known)
             }
         };
@@ -151,11 +174,8 @@ impl Session {
         if first && type_url == TypeUrl::ENDPOINT {
             self.warming.drain().for_each(|name| delivery.owe(&name));
         }
-        delivery.status.wildcard = delivery.wanted.is_wildcard();
-        delivery.status.names = delivery.wanted.names().len();
-        if self.types.values().map(|delivery| delivery.wanted.bytes()).sum::<usize>()
-            > self.limits.subscription_bytes
-        {
+        let names: usize = self.types.values().map(Delivery::bytes).sum();
+        if names + self.hosts.bytes() > self.limits.subscription_bytes {
             return Err(Refusal::TooManyNames(self.limits.subscription_bytes));
         }
         Ok(Turn { responses: self.pump(), answer })
@@ -186,7 +206,14 @@ impl Session {
 
     /// Everything that may be sent now.
     fn pump(&mut self) -> Vec<Response> {
+        self.types.values_mut().for_each(Delivery::count_names);
         let Some(snapshot) = self.snapshot.clone() else { return Vec::new() };
+        if self.flavour == Flavour::Delta
+            && let Some(delivery) = self.types.get_mut(&TypeUrl::VIRTUAL_HOST)
+        {
+            self.hosts.look(snapshot.set(&TypeUrl::VIRTUAL_HOST), delivery, self.limits.hosts);
+            delivery.count_names();
+        }
         let mut responses = Vec::new();
         let aggregated = self.scope == Scope::Aggregated;
         let defers = aggregated && self.flavour == Flavour::Delta;
@@ -197,14 +224,16 @@ impl Session {
             let idle = self.others_idle(type_url, &snapshot);
             let waits =
                 aggregated && *type_url == TypeUrl::EXTENSION && self.is_unanswered(&TypeUrl::CLUSTER);
+            let set = &self.set(&snapshot, type_url).clone();
             let Some(delivery) = self.types.get_mut(type_url) else { continue };
-            let set = snapshot.set(type_url);
             if waits && !delivery.is_asked() {
                 held_back |= delivery.is_behind(set);
                 continue;
             }
+            // Somebody waits for a host, and what it was before is no answer.
+            let is_urgent = *type_url == TypeUrl::VIRTUAL_HOST && delivery.is_asked();
             let target = match delivery.base() {
-                Some(base) if ordered && held_back => base.clone(),
+                Some(base) if ordered && held_back && !is_urgent => base.clone(),
                 _ => set.clone(),
             };
             let removals = !(defers && goes_last(type_url)) || (idle && !delivery.is_resuming());
@@ -222,6 +251,12 @@ impl Session {
         responses
     }
 
+    /// What there is of a type, for this client.
+    fn set<'a>(&'a self, snapshot: &'a Snapshot, type_url: &TypeUrl) -> &'a Arc<ResourceSet> {
+        let of_hosts = (*type_url == TypeUrl::VIRTUAL_HOST).then(|| self.hosts.set()).flatten();
+        of_hosts.unwrap_or_else(|| snapshot.set(type_url))
+    }
+
     fn is_unanswered(&self, type_url: &TypeUrl) -> bool {
         self.types.get(type_url).is_some_and(Delivery::is_unanswered)
     }
@@ -230,7 +265,7 @@ impl Session {
     fn others_idle(&self, type_url: &TypeUrl, snapshot: &Snapshot) -> bool {
         self.types.iter().all(|(other, delivery)| {
             let refers = other.is_ordered() && (!goes_last(other) || other < type_url);
-            !refers || delivery.is_idle(snapshot.set(other))
+            !refers || delivery.is_idle(self.set(snapshot, other))
         })
     }
 

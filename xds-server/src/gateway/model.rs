@@ -140,6 +140,11 @@ pub struct Listener {
     pub policies: PolicyRefs,
     /// Virtual hosts, told apart by the `Host` header.
     pub virtual_hosts: Vec<VirtualHost>,
+    /// Whether Envoys fetch a virtual host only once a request needs it: for thousands of virtual hosts of which each Envoy
+    /// sees few. The first request for a host waits for it. An Envoy gets 10000 hosts at most; with wildcards in `hosts`,
+    /// each host that they match counts. Needs delta xDS.
+    #[serde(default)]
+    pub on_demand: bool,
 }
 
 impl Listener {

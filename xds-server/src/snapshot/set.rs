@@ -10,13 +10,14 @@
 
 use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use imbl::OrdMap;
 use imbl::ordmap::DiffItem;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::Resource;
+use super::hosts::Hosts;
 use super::selection::Selections;
 
 /// How many older sets one set remembers its difference to. Nearly all clients come from the one before; the rest are
@@ -33,6 +34,8 @@ pub struct ResourceSet {
     content: Content,
     remembered: Mutex<Vec<(u64, Arc<Changes>)>>,
     pub(super) selections: Selections,
+    /// For virtual hosts, once somebody asks by host.
+    hosts: OnceLock<Hosts>,
 }
 
 /// What [`ResourceSet`] is made of while it can still change.
@@ -132,7 +135,17 @@ impl ResourceSet {
             content,
             remembered: Mutex::default(),
             selections: Selections::default(),
+            hosts: OnceLock::new(),
         }
+    }
+
+    /// A part of `whole`, made for one client: it stands for the whole's version.
+    pub(super) fn under_version_of(whole: &ResourceSet, content: Content) -> ResourceSet {
+        ResourceSet { version: whole.version.clone(), ..ResourceSet::new(content) }
+    }
+
+    pub(super) fn hosts(&self) -> &Hosts {
+        self.hosts.get_or_init(|| Hosts::new(self.iter()))
     }
 
     pub(super) fn content(&self) -> &Content {

@@ -3,6 +3,7 @@
 use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use envoy_types::pb::envoy::config::core::v3::{ExtensionConfigSource, Http2ProtocolOptions, HttpProtocolOptions};
 use envoy_types::pb::envoy::config::listener::v3::{self as envoy, Filter as NetworkFilter, FilterChain};
+use envoy_types::pb::envoy::extensions::filters::http::on_demand::v3::OnDemand;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::{
@@ -21,6 +22,7 @@ use crate::gateway::model::Listener;
 use crate::gateway::scalar::{Duration, Name};
 
 const CONNECTION_MANAGER: &str = "envoy.filters.network.http_connection_manager";
+const ON_DEMAND: &str = "envoy.filters.http.on_demand";
 const ROUTER: &str = "envoy.filters.http.router";
 
 /// HTTP/2 bounds of Envoy's best practices for an edge proxy.
@@ -53,12 +55,16 @@ pub(super) fn listener(name: &Name, listener: &Listener, filters: &[Filter]) -> 
 }
 
 fn manager(name: &Name, listener: &Listener, filters: &[Filter]) -> HttpConnectionManager {
-    let mut http_filters: Vec<HttpFilter> = filters.iter().map(http_filter).collect();
-    http_filters.push(HttpFilter {
-        name: ROUTER.into(),
-        config_type: Some(ConfigType::TypedConfig(any(&Router::default()))),
+    let built_in = |name: &str, config| HttpFilter {
+        name: name.into(),
+        config_type: Some(ConfigType::TypedConfig(config)),
         ..HttpFilter::default()
-    });
+    };
+    // First: the others read the policies of the route, which is known once its virtual host is there.
+    let on_demand = listener.on_demand.then(|| built_in(ON_DEMAND, any(&OnDemand::default())));
+    let mut http_filters: Vec<HttpFilter> =
+        on_demand.into_iter().chain(filters.iter().map(http_filter)).collect();
+    http_filters.push(built_in(ROUTER, any(&Router::default())));
     let shows_client = listener.tls.as_ref().is_some_and(|tls| tls.client_certificate.is_some());
     HttpConnectionManager {
         codec_type: CodecType::Auto.into(),

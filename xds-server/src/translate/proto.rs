@@ -36,8 +36,17 @@ pub(super) fn address(address: &scalar::Address) -> Option<Address> {
 /// From the same ADS stream as everything else. Without a timeout: a listener that started with an empty
 /// route table would answer 404, one that waits is just not there yet.
 pub(super) fn ads() -> Option<ConfigSource> {
+    ads_waiting(Some(Duration::default()))
+}
+
+/// From the same ADS stream, for what need not be there at first.
+pub(super) fn ads_within(timeout: scalar::Duration) -> Option<ConfigSource> {
+    ads_waiting(duration(timeout))
+}
+
+fn ads_waiting(initial_fetch_timeout: Option<Duration>) -> Option<ConfigSource> {
     Some(ConfigSource {
-        initial_fetch_timeout: Some(Duration::default()),
+        initial_fetch_timeout,
         resource_api_version: ApiVersion::V3.into(),
         config_source_specifier: Some(ConfigSourceSpecifier::Ads(AggregatedConfigSource {})),
         ..ConfigSource::default()

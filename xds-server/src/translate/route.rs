@@ -14,7 +14,7 @@ use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, 
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use envoy_types::pb::envoy::config::route::v3::{
     self as envoy, DirectResponseAction, FilterConfig, RedirectAction, RetryPolicy, RouteAction,
-    RouteConfiguration, WeightedCluster, redirect_action,
+    RouteConfiguration, Vhds, WeightedCluster, redirect_action,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use envoy_types::pb::google::protobuf::value::Kind;
@@ -34,17 +34,31 @@ mod matches;
 
 /// Envoy's own default, said aloud.
 const TIMEOUT: Duration = Duration::from_millis(15_000);
+/// The shortest that Envoy takes for a time.
+const NO_WAIT: Duration = Duration::from_millis(1);
 /// Pause before the first retry.
 const BACKOFF: Duration = Duration::from_millis(25);
 
-/// The route table of a listener.
+/// The route table of a listener; its virtual hosts come separately where they are fetched on demand.
 pub(super) fn route_configuration(name: &Name, listener: &Listener) -> RouteConfiguration {
+    let hosts = listener.virtual_hosts.iter().map(|host| virtual_host(name, listener, host));
     RouteConfiguration {
         name: name.as_str().to_owned(),
-        virtual_hosts: listener.virtual_hosts.iter().map(|host| virtual_host(name, listener, host)).collect(),
+        virtual_hosts: if listener.on_demand { Vec::new() } else { hosts.collect() },
+        // Nothing comes before it is asked for, so nothing is waited for.
+        vhds: listener.on_demand.then(|| Vhds { config_source: proto::ads_within(NO_WAIT) }),
         ignore_port_in_host_matching: true,
         ..RouteConfiguration::default()
     }
+}
+
+/// The virtual hosts that are fetched on demand, by resource name.
+pub(super) fn on_demand_hosts(name: &Name, listener: &Listener) -> impl Iterator<Item = envoy::VirtualHost> {
+    let hosts = listener.virtual_hosts.iter().filter(|_| listener.on_demand);
+    hosts.map(move |host| envoy::VirtualHost {
+        name: format!("{name}/{}", host.name),
+        ..virtual_host(name, listener, host)
+    })
 }
 
 fn virtual_host(name: &Name, listener: &Listener, host: &VirtualHost) -> envoy::VirtualHost {

@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::{TransportSocket, TypedExtensionConfig, transport_socket};
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::{Listener, filter};
-use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -132,6 +132,8 @@ fn render(resource: &Resource) -> String {
         vec![compact(&wasm), format!("{json:#}\n")]
     } else if resource.type_url == RouteConfiguration::type_url() {
         vec![compact(&decode::<RouteConfiguration>(body))]
+    } else if resource.type_url == VirtualHost::type_url() {
+        vec![compact(&decode::<VirtualHost>(body))]
     } else if resource.type_url == Runtime::type_url() {
         vec![compact(&decode::<runtime::Layer>(body))]
     } else if resource.type_url == Secret::type_url() {
@@ -158,7 +160,7 @@ fn golden_files_are_reproduced() {
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
         .collect();
     inputs.sort();
-    assert!(inputs.len() >= 4, "the golden files are gone");
+    assert!(inputs.len() >= 5, "the golden files are gone");
     for input in inputs {
         let gateway = gateway(&std::fs::read_to_string(&input).unwrap());
         let modules = match input.ends_with("modules.yaml") {

@@ -30,6 +30,8 @@ pub(super) struct Delivery {
     resumed: bool,
     base: Option<Arc<ResourceSet>>,
     owed: BTreeSet<Arc<str>>,
+    /// Names that are answered without a resource of that name: hosts that nobody has, or that another name stands for.
+    told: BTreeSet<Arc<str>>,
     /// Everything wanted is owed: a wildcard began, or a subscription by name whose client holds nothing.
     all_owed: bool,
     /// A response is owed even when there is nothing to put into it.
@@ -92,6 +94,7 @@ impl Delivery {
             claimed,
             base: None,
             owed: BTreeSet::new(),
+            told: BTreeSet::new(),
             all_owed: false,
             greeting_owed: false,
             rejected: BTreeSet::new(),
@@ -109,6 +112,33 @@ impl Delivery {
     /// Whether the next response is the first, to a client that came with state.
     pub fn is_resuming(&self) -> bool {
         self.resumed && self.base.is_none()
+    }
+
+    /// About the memory that names take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.wanted.bytes() + self.told.iter().map(|name| name.len()).sum::<usize>()
+    }
+
+    /// Shows what is subscribed to.
+    pub fn count_names(&mut self) {
+        self.status.wildcard = self.wanted.is_wildcard();
+        self.status.names = self.wanted.names().len();
+    }
+
+    /// Subscribes to a name on the client's behalf, and owes it.
+    pub fn ask(&mut self, name: &str) -> Arc<str> {
+        let name = self.wanted.subscribe(name);
+        if self.base.is_some() {
+            self.owed.insert(name.clone());
+            // It may be gone before it is sent.
+            self.told.insert(name.clone());
+        }
+        name
+    }
+
+    /// Answers a name that has no resource.
+    pub fn tell(&mut self, name: &str) {
+        self.told.insert(name.into());
     }
 
     /// Whether a response has yet to be answered.
@@ -371,7 +401,7 @@ impl Delivery {
             }
             _ => Payload::Listed(listed.into()),
         };
-        let silent = payload.is_empty() && removed.is_empty() && !self.greeting_owed;
+        let silent = payload.is_empty() && removed.is_empty() && !self.greeting_owed && self.told.is_empty();
         ((!silent).then_some(payload), removed)
     }
 
@@ -403,9 +433,24 @@ impl Delivery {
         let (type_url, version) = (self.type_url.clone(), set.version().clone());
         self.status.sent = Some((version.clone(), nonce.clone()));
         let (flavour, whole) = (self.flavour, self.wanted.is_wildcard());
-        let response = Response { type_url, version, nonce, payload, removed, flavour, whole };
+        let told = self.take_told(&payload, &removed);
+        let response = Response { type_url, version, nonce, payload, removed, told, flavour, whole };
         self.outstanding = Some(response.clone());
         response
+    }
+
+    /// What is told in a response: a name may stand there once. With a resource of its own it is answered; one that is
+    /// removed has to wait for the next response.
+    fn take_told(&mut self, payload: &Payload, removed: &[Arc<str>]) -> Vec<Arc<str>> {
+        if self.told.is_empty() {
+            return Vec::new();
+        }
+        for resource in payload.iter() {
+            self.told.remove(resource.name());
+        }
+        let later = removed.iter().filter(|name| self.told.contains(*name)).cloned().collect();
+        let told = std::mem::replace(&mut self.told, later);
+        told.into_iter().filter(|name| !self.told.contains(name)).collect()
     }
 
     /// Records that the client has answered for all of `base`, and whether it holds it, if so.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 
 use super::Flavour;
-use crate::snapshot::wire::put_field;
+use crate::snapshot::wire::{field_len, put_field, put_key};
 use crate::snapshot::{Changes, Resource, ResourceSet, TypeUrl};
 
 /// One discovery response.
@@ -26,6 +26,8 @@ pub struct Response {
     pub payload: Payload,
     /// Names it says are gone (delta only).
     pub removed: Vec<Arc<str>>,
+    /// Names it answers without a resource (delta only): hosts that no virtual host of that name is for.
+    pub told: Vec<Arc<str>>,
     pub(super) flavour: Flavour,
     /// State of the world: what the client subscribes to is the whole set. Only then is the version on the wire the
     /// set's, so that nobody resumes a wildcard by a version of which it had a part.
@@ -70,6 +72,12 @@ impl Response {
         put_field(5, self.nonce.as_bytes(), &mut buf);
         for name in &self.removed {
             put_field(6, name.as_bytes(), &mut buf);
+        }
+        for name in &self.told {
+            // `Resource` with `name` and `aliases` alone: whoever waits for that name goes on without it.
+            put_key(2, field_len(3, name.len()) + field_len(4, name.len()), &mut buf);
+            put_field(3, name.as_bytes(), &mut buf);
+            put_field(4, name.as_bytes(), &mut buf);
         }
         buf.freeze()
     }

@@ -114,6 +114,12 @@ impl Subscription {
         change
     }
 
+    /// Adds one name.
+    pub fn subscribe(&mut self, name: &str) -> Arc<str> {
+        let added = self.add(name, &ResourceSet::default());
+        added.or_else(|| self.names.get(name).cloned()).unwrap_or_else(|| name.into())
+    }
+
     fn set_wildcard(&mut self, on: bool) -> Change {
         let had = std::mem::replace(&mut self.wildcard, on);
         Change { wildcard_on: on && !had, wildcard_off: had && !on, ..Change::default() }

@@ -3,6 +3,7 @@
 //! Responses are looked at as a client sees them: encoded, then decoded by prost.
 
 mod delta;
+mod hosts;
 mod model;
 mod order;
 mod reconnect;

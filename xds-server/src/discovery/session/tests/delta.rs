@@ -244,7 +244,7 @@ fn a_wildcard_clients_change_is_the_shared_one() {
 
 #[test]
 fn limits_end_the_stream() {
-    let limits = SessionLimits { types: 1, subscription_bytes: 100 };
+    let limits = SessionLimits { types: 1, subscription_bytes: 100, ..SessionLimits::default() };
     let mut session = Session::new(Flavour::Delta, Scope::Aggregated, limits);
     let mut ask = |type_url: &str, names: &[&str]| {
         let request = DeltaDiscoveryRequest {
