@@ -41,7 +41,7 @@ impl Session {
     /// on their way are left out.
     pub fn held(&self, type_url: &TypeUrl) -> Box<dyn Iterator<Item = Held<'_>> + '_> {
         let Some(delivery) = self.types.get(type_url) else { return Box::new(std::iter::empty()) };
-        let set = self.snapshot.as_ref().map(|snapshot| &**snapshot.set(type_url));
+        let set = self.snapshot.as_ref().map(|snapshot| &**self.set(snapshot, type_url));
         let wildcard = delivery.wanted.is_wildcard();
         let mut names: Vec<&Arc<str>> = (delivery.wanted.names().iter())
             .filter(|name| !wildcard || set.is_none_or(|set| set.get(name).is_none()))
