@@ -22,7 +22,7 @@ use tollgate_tests::{
     ports::{Ports, free},
     process::Process,
     render,
-    stack::read,
+    stack::{Stack, read},
     toolbox::Toolbox,
     wait::{holds, wait_until},
     work_dir,
@@ -266,6 +266,19 @@ fn an_envoy_that_can_t_fetch_its_filters_does_not_serve_without_them() {
         .wait_until("the first answer", Duration::from_secs(60), || Client::new(ports.edge).get("/").send())
         .unwrap();
     assert_eq!(first.status, 401);
+}
+
+#[test]
+fn envoys_that_have_the_filters_as_files_fetch_nothing() {
+    let from_files = |stack: &mut Stack| {
+        stack.xds_arguments = vec!["--wasm-delivery=file".to_owned()];
+        Ok(())
+    };
+    let gateway = Gateway::edge_only_on("modules-file", from_files, |ports| closed().text(ports)).unwrap();
+    gateway.wait_for_status("/", 401).unwrap();
+    let clusters = Client::new(gateway.ports().edge_admin).get("/clusters").send().unwrap().text();
+    assert!(!clusters.contains("tollgate/wasm"), "{clusters}");
+    gateway.xds().get("/wasm/").send().unwrap().expect_status(404).unwrap();
 }
 
 #[test]
