@@ -12,7 +12,9 @@ use xds_server::snapshot::{Snapshot, TypeUrl};
 
 static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
     let mut builder = Snapshot::builder();
-    for type_url in [TypeUrl::CLUSTER, TypeUrl::ENDPOINT, TypeUrl::LISTENER, TypeUrl::ROUTE, TypeUrl::VIRTUAL_HOST] {
+    for type_url in
+        [TypeUrl::CLUSTER, TypeUrl::ENDPOINT, TypeUrl::LISTENER, TypeUrl::ROUTE, TypeUrl::VIRTUAL_HOST]
+    {
         for name in ["a", "b", "c"] {
             builder.insert(&type_url, name, name.as_bytes());
         }
