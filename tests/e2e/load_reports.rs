@@ -32,7 +32,12 @@ fn requests_and_errors_are_shown_per_cluster() {
             assert_eq!(gateway.edge().get(path).send().unwrap().status, status, "{path}");
         }
     };
-    let before = load(&gateway, "a").ok().and_then(|load| load["successful"].as_u64()).unwrap_or(0);
+    // Envoy counts a cluster's requests from its first report on.
+    let before = wait_until("the first report of both clusters", EFFECT_DEADLINE, || {
+        load(&gateway, "nobody")?;
+        load(&gateway, "a")?["successful"].as_u64().context("no count")
+    })
+    .unwrap();
     send("/good", 200, 20);
     send("/bad", 503, 5);
     wait_until("the load", EFFECT_DEADLINE, || {
