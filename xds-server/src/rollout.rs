@@ -45,14 +45,6 @@ pub struct Desired {
     pub read_at: Instant,
 }
 
-impl Desired {
-    /// The same, but for the gateway, which takes parts of `older`'s.
-    fn with_gateway(&self, gateway: Gateway, older: &Self) -> Self {
-        let files = ReferencedFiles::merged([&older.files, &self.files]);
-        Self { gateway, files, ..self.clone() }
-    }
-}
-
 /// What every group's task needs.
 #[derive(Clone)]
 pub struct Context {

@@ -142,7 +142,7 @@ impl Group {
 
     /// Another gateway is wanted: for canaries first, where there are any.
     fn want(&mut self, wanted: Arc<Desired>) {
-        self.held.retain(|unit, entry| !unit.differs(&wanted.gateway, &entry.refused.gateway));
+        self.held.retain(|unit, entry| !unit.differs(&wanted, &entry.refused));
         self.wanted = wanted;
         let target = self.target();
         let config = self.wanted.gateway.proxies.get(&*self.name).and_then(|proxies| proxies.canary.clone());
@@ -163,10 +163,7 @@ impl Group {
             .map(|(unit, _)| unit.clone())
             .collect();
         match &self.good {
-            Some(good) if !held.is_empty() => {
-                let gateway = compose(&self.wanted.gateway, &good.desired.gateway, &held);
-                Arc::new(self.wanted.with_gateway(gateway, &good.desired))
-            }
+            Some(good) if !held.is_empty() => Arc::new(compose(&self.wanted, &good.desired, &held)),
             _ => Arc::clone(&self.wanted),
         }
     }

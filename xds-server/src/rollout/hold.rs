@@ -2,15 +2,18 @@
 //! rest as desired. Pure.
 //!
 //! What is held is not a resource but the [`Unit`] of the gateway that made it, so that what belongs together stays
-//! together: a listener with its routes, a filter's configuration with the routes that name its policies. Held
-//! listeners keep whatever they refer to.
+//! together: a listener with its routes, a filter's configuration with the routes that name its policies, a certificate
+//! with what stood in its files. Held listeners keep whatever they refer to.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::gateway::Gateway;
-use crate::gateway::model::{Listener, Runtime};
+use super::Desired;
+use crate::gateway::model::{Cluster, Listener, Runtime};
+use crate::gateway::pem::{CaBundle, KeyPair};
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
+use crate::gateway::{Gateway, ReferencedFiles};
 use crate::snapshot::TypeUrl;
 use crate::translate::{clusters_of, policies_of};
 
@@ -23,6 +26,10 @@ pub enum Unit {
     Listener(Name),
     /// A listener, its routes and the policies that they use.
     Policies(Name),
+    /// A certificate and its key, as their files had them.
+    Certificate(Name),
+    /// An authority, as its file had it.
+    TrustedCa(Name),
     /// The group's runtime values.
     Runtime,
 }
@@ -36,28 +43,41 @@ impl Unit {
             url if *url == TypeUrl::LISTENER || *url == TypeUrl::ROUTE => name(resource).map(Self::Listener),
             url if *url == TypeUrl::VIRTUAL_HOST => name(resource.split_once('/')?.0).map(Self::Listener),
             url if *url == TypeUrl::EXTENSION => name(resource.rsplit_once('/')?.0).map(Self::Policies),
+            url if *url == TypeUrl::SECRET => match resource.split_once('/')? {
+                ("certificate", certificate) => name(certificate).map(Self::Certificate),
+                ("trusted_ca", ca) => name(ca).map(Self::TrustedCa),
+                _ => None,
+            },
             url if *url == TypeUrl::RUNTIME => Some(Self::Runtime),
             _ => None,
         }
     }
 
-    /// Of the cluster or listener.
+    /// Of the cluster, listener, certificate or authority.
     pub fn name(&self) -> &str {
         match self {
-            Self::Cluster(name) | Self::Listener(name) | Self::Policies(name) => name.as_str(),
+            Self::Cluster(name)
+            | Self::Listener(name)
+            | Self::Policies(name)
+            | Self::Certificate(name)
+            | Self::TrustedCa(name) => name.as_str(),
             Self::Runtime => "runtime",
         }
     }
 
-    /// Whether two gateways say different things here.
-    pub fn differs(&self, a: &Gateway, b: &Gateway) -> bool {
+    /// Whether two configurations say different things here.
+    pub fn differs(&self, a: &Desired, b: &Desired) -> bool {
+        let (one, other) = (&a.gateway, &b.gateway);
         match self {
-            Self::Cluster(name) => a.clusters.get(name) != b.clusters.get(name),
-            Self::Listener(name) => a.listeners.get(name) != b.listeners.get(name),
+            Self::Cluster(name) => one.clusters.get(name) != other.clusters.get(name),
+            Self::Listener(name) => one.listeners.get(name) != other.listeners.get(name),
             Self::Policies(name) => {
-                a.listeners.get(name) != b.listeners.get(name) || !self.changed_policies(a, b).is_empty()
+                one.listeners.get(name) != other.listeners.get(name)
+                    || !self.changed_policies(one, other).is_empty()
             }
-            Self::Runtime => runtimes(a).ne(runtimes(b)),
+            Self::Certificate(name) => key_pair(a, name) != key_pair(b, name),
+            Self::TrustedCa(name) => ca_bundle(a, name) != ca_bundle(b, name),
+            Self::Runtime => runtimes(one).ne(runtimes(other)),
         }
     }
 
@@ -73,6 +93,8 @@ impl Unit {
                     _ => join("/listeners", name.as_str()),
                 }
             }
+            Self::Certificate(name) => join("/certificates", name.as_str()),
+            Self::TrustedCa(name) => join("/trusted_cas", name.as_str()),
             Self::Runtime => "/proxies".to_owned(),
         }
     }
@@ -90,22 +112,83 @@ impl Unit {
     }
 }
 
-/// `wanted`, with every held unit as in `good`; a held unit that `good` does not have is left out. A listener that
-/// refers to a cluster left out that way is held with it.
-pub fn compose(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gateway {
+/// `wanted`, with every held unit as in `good`; a held unit that `good` does not have is left out. What refers to
+/// something left out that way is held with it.
+pub fn compose(wanted: &Desired, good: &Desired, held: &BTreeSet<Unit>) -> Desired {
+    let mut files = ReferencedFiles::merged([&good.files, &wanted.files]);
+    let mut held = held.clone();
+    for unit in held.clone() {
+        held.extend(dependants(&unit, wanted, good));
+        match &unit {
+            Unit::Certificate(name) => {
+                let good = good.gateway.certificates.get(name).zip(key_pair(good, name));
+                files
+                    .key_pairs
+                    .extend(good.map(|(certificate, pair)| (certificate.clone(), Arc::clone(pair))));
+            }
+            Unit::TrustedCa(name) => {
+                let good = good.gateway.trusted_cas.get(name).zip(ca_bundle(good, name));
+                files.ca_bundles.extend(good.map(|(ca, bundle)| (ca.clone(), Arc::clone(bundle))));
+            }
+            _ => {}
+        }
+    }
+    let gateway = compose_gateway(&wanted.gateway, &good.gateway, &held);
+    Desired { gateway, files, ..wanted.clone() }
+}
+
+/// What `wanted` has that refers to a unit which `good` does not have, down to listeners.
+fn dependants(unit: &Unit, wanted: &Desired, good: &Desired) -> BTreeSet<Unit> {
+    let Gateway { clusters, listeners, .. } = &wanted.gateway;
+    let those_clusters = |refers: &dyn Fn(&Cluster) -> bool| {
+        let clusters = clusters.iter().filter(|(_, cluster)| refers(cluster));
+        clusters.map(|(name, _)| Unit::Cluster(name.clone())).collect::<BTreeSet<_>>()
+    };
+    let those_listeners = |refers: &dyn Fn(&Listener) -> bool| {
+        let listeners = listeners.iter().filter(|(_, listener)| refers(listener));
+        listeners.map(|(name, _)| Unit::Listener(name.clone())).collect::<BTreeSet<_>>()
+    };
+    let direct: BTreeSet<Unit> = match unit {
+        Unit::Cluster(name) if !good.gateway.clusters.contains_key(name) => {
+            those_listeners(&|listener| clusters_of(&wanted.gateway, listener).contains(name))
+        }
+        Unit::Certificate(name) if !good.gateway.certificates.contains_key(name) => {
+            let shows = |listener: &Listener| {
+                listener.tls.as_ref().is_some_and(|tls| tls.certificates.contains(name))
+            };
+            let mut shown = those_listeners(&shows);
+            shown.extend(those_clusters(&|cluster| {
+                cluster.tls.as_ref().is_some_and(|tls| tls.certificate.as_ref() == Some(name))
+            }));
+            shown
+        }
+        Unit::TrustedCa(name) if !good.gateway.trusted_cas.contains_key(name) => {
+            let asks = |listener: &Listener| {
+                let client = listener.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref());
+                client.is_some_and(|client| client.ca == *name)
+            };
+            let mut believing = those_listeners(&asks);
+            believing.extend(those_clusters(&|cluster| {
+                cluster.tls.as_ref().is_some_and(|tls| tls.ca.as_ref() == Some(name))
+            }));
+            believing
+        }
+        _ => BTreeSet::new(),
+    };
+    let further: Vec<BTreeSet<Unit>> = direct.iter().map(|unit| dependants(unit, wanted, good)).collect();
+    direct.into_iter().chain(further.into_iter().flatten()).collect()
+}
+
+fn compose_gateway(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gateway {
     let mut gateway = wanted.clone();
-    let mut listeners = BTreeSet::new();
     for unit in held {
         match unit {
-            Unit::Cluster(name) => {
-                put(&mut gateway.clusters, name, good.clusters.get(name));
-                if !gateway.clusters.contains_key(name) {
-                    let refers = |listener: &Listener| clusters_of(wanted, listener).contains(name);
-                    listeners
-                        .extend(wanted.listeners.iter().filter(|(_, l)| refers(l)).map(|(name, _)| name));
-                }
+            Unit::Cluster(name) => put(&mut gateway.clusters, name, good.clusters.get(name)),
+            Unit::Listener(name) | Unit::Policies(name) => {
+                put(&mut gateway.listeners, name, good.listeners.get(name));
             }
-            Unit::Listener(name) | Unit::Policies(name) => drop(listeners.insert(name)),
+            Unit::Certificate(name) => put(&mut gateway.certificates, name, good.certificates.get(name)),
+            Unit::TrustedCa(name) => put(&mut gateway.trusted_cas, name, good.trusted_cas.get(name)),
             Unit::Runtime => {
                 for (name, group) in &mut gateway.proxies {
                     let good = good.proxies.get(name).map(|good| good.runtime.clone());
@@ -127,8 +210,8 @@ pub fn compose(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gatew
             }
         }
     }
-    for name in listeners {
-        put(&mut gateway.listeners, name, good.listeners.get(name));
+    for unit in held {
+        let (Unit::Listener(name) | Unit::Policies(name)) = unit else { continue };
         let Some(listener) = good.listeners.get(name) else { continue };
         for name in clusters_of(good, listener) {
             keep(&mut gateway.clusters, &good.clusters, &name);
@@ -145,6 +228,14 @@ pub fn compose(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gatew
         good.trusted_cas.keys().for_each(|name| keep(&mut gateway.trusted_cas, &good.trusted_cas, name));
     }
     gateway
+}
+
+fn key_pair<'a>(desired: &'a Desired, name: &Name) -> Option<&'a Arc<KeyPair>> {
+    desired.files.key_pairs.get(desired.gateway.certificates.get(name)?)
+}
+
+fn ca_bundle<'a>(desired: &'a Desired, name: &Name) -> Option<&'a Arc<CaBundle>> {
+    desired.files.ca_bundles.get(desired.gateway.trusted_cas.get(name)?)
 }
 
 fn runtimes(gateway: &Gateway) -> impl Iterator<Item = (&Name, &Runtime)> {
@@ -169,11 +260,27 @@ fn keep<V: Clone>(into: &mut Section<V>, from: &Section<V>, name: &Name) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
     use crate::gateway::{SourceFile, load};
 
+    /// What a text says, without files.
+    fn desired(text: &str) -> Desired {
+        let loaded = load(vec![SourceFile { path: "g.yaml".into(), text: text.into() }]);
+        let loaded = loaded.unwrap_or_else(|e| panic!("{e}"));
+        Desired {
+            version: String::new(),
+            gateway: loaded.gateway,
+            source_map: Arc::default(),
+            files: ReferencedFiles::default(),
+            warnings: Vec::new(),
+            read_at: Instant::now(),
+        }
+    }
+
     /// One line a section; listeners as `name: cluster`.
-    fn gateway(listeners: &[(&str, &str)], clusters: &[(&str, u16)], limit: u32) -> Gateway {
+    fn gateway(listeners: &[(&str, &str)], clusters: &[(&str, u16)], limit: u32) -> Desired {
         let names: Vec<&str> = listeners.iter().map(|(name, _)| *name).collect();
         let mut text = format!("version: v1\nproxies: {{ edge: {{ listeners: [{}] }} }}\n", names.join(", "));
         text += "listeners:\n";
@@ -188,7 +295,11 @@ mod tests {
             text += &format!("  {name}: {{ endpoints: [127.0.0.1:{port}] }}\n");
         }
         text += &format!("policies: {{ rate_limit: {{ p: {{ key: [route], limit: {limit}/s }} }} }}\n");
-        load(vec![SourceFile { path: "g.yaml".into(), text }]).unwrap_or_else(|e| panic!("{e}")).gateway
+        desired(&text)
+    }
+
+    fn hold(wanted: &Desired, good: &Desired, held: &BTreeSet<Unit>) -> Gateway {
+        compose(wanted, good, held).gateway
     }
 
     fn unit(type_url: &TypeUrl, name: &str) -> BTreeSet<Unit> {
@@ -203,7 +314,8 @@ mod tests {
     fn a_changed_cluster_is_held_as_it_was_and_the_rest_moves_on() {
         let good = gateway(&[("a", "x"), ("b", "x")], &[("x", 1)], 1);
         let wanted = gateway(&[("a", "x"), ("b", "y")], &[("x", 2), ("y", 2)], 2);
-        let held = compose(&wanted, &good, &unit(&TypeUrl::CLUSTER, "x"));
+        let held = hold(&wanted, &good, &unit(&TypeUrl::CLUSTER, "x"));
+        let (good, wanted) = (good.gateway, wanted.gateway);
         assert_eq!(held.clusters["x"], good.clusters["x"]);
         assert_eq!((&held.listeners, &held.policies), (&wanted.listeners, &wanted.policies));
     }
@@ -212,7 +324,7 @@ mod tests {
     fn a_new_cluster_holds_the_listeners_that_refer_to_it() {
         let good = gateway(&[("a", "x"), ("b", "x")], &[("x", 1)], 1);
         let wanted = gateway(&[("a", "y"), ("b", "z")], &[("y", 2), ("z", 2)], 1);
-        let held = compose(&wanted, &good, &unit(&TypeUrl::CLUSTER, "y"));
+        let held = hold(&wanted, &good, &unit(&TypeUrl::CLUSTER, "y"));
         assert_eq!((target(&held, "a"), target(&held, "b")), ("x", "z"));
         assert_eq!(
             held.clusters.keys().map(Name::as_str).collect::<Vec<_>>(),
@@ -227,9 +339,9 @@ mod tests {
         let wanted = gateway(&[("a", "y"), ("b", "y")], &[("y", 2)], 2);
         let held: BTreeSet<Unit> =
             [unit(&TypeUrl::ROUTE, "a"), unit(&TypeUrl::LISTENER, "b")].into_iter().flatten().collect();
-        let composed = compose(&wanted, &good, &held);
+        let composed = hold(&wanted, &good, &held);
         assert_eq!((target(&composed, "a"), composed.listeners.len()), ("x", 1));
-        assert_eq!(composed.policies, wanted.policies, "policies are another resource, and move on");
+        assert_eq!(composed.policies, wanted.gateway.policies, "policies are another resource, and move on");
     }
 
     #[test]
@@ -238,10 +350,11 @@ mod tests {
         let wanted = gateway(&[("a", "x")], &[("x", 2)], 2);
         let refused = unit(&TypeUrl::EXTENSION, "a/rate_limit");
         let held = compose(&wanted, &good, &refused);
-        assert_eq!((&held.policies, &held.clusters), (&good.policies, &wanted.clusters));
+        assert_eq!(held.gateway.policies, good.gateway.policies);
+        assert_eq!(held.gateway.clusters, wanted.gateway.clusters);
         let refused = refused.first().unwrap();
         assert!(refused.differs(&wanted, &good) && !refused.differs(&held, &good));
-        assert_eq!(refused.pointer(&wanted, Some(&good)), "/policies/rate_limit/p");
+        assert_eq!(refused.pointer(&wanted.gateway, Some(&good.gateway)), "/policies/rate_limit/p");
     }
 
     #[test]
@@ -249,28 +362,75 @@ mod tests {
         let good = gateway(&[("a", "x")], &[("x", 1)], 1);
         let mut wanted = gateway(&[("a", "x")], &[("x", 2)], 1);
         let values = serde_json::from_str(r#"{"some.key": 1}"#).unwrap();
-        wanted.proxies.values_mut().for_each(|group| group.runtime = Runtime::clone(&values));
-        let held = compose(&wanted, &good, &unit(&TypeUrl::RUNTIME, "tollgate"));
-        assert_eq!((&held.proxies, &held.clusters), (&good.proxies, &wanted.clusters));
+        wanted.gateway.proxies.values_mut().for_each(|group| group.runtime = Runtime::clone(&values));
+        let held = hold(&wanted, &good, &unit(&TypeUrl::RUNTIME, "tollgate"));
+        assert_eq!((&held.proxies, &held.clusters), (&good.gateway.proxies, &wanted.gateway.clusters));
         assert!(Unit::Runtime.differs(&wanted, &good));
     }
 
     #[test]
     fn held_listeners_and_clusters_keep_their_certificates() {
-        let load =
-            |text: &str| load(vec![SourceFile { path: "g.yaml".into(), text: text.into() }]).unwrap().gateway;
-        let good = load(
+        let good = desired(
             "version: v1\ncertificates: {a: {chain: a, key: b}}\ntrusted_cas: {b: {file: c}}\n\
              clusters: {x: {endpoints: ['127.0.0.1:1'], tls: {ca: b, sni: x, certificate: a}}}\n",
         );
-        let wanted = load("version: v1\nclusters: {x: {endpoints: ['127.0.0.1:1']}}\n");
-        let held = compose(&wanted, &good, &unit(&TypeUrl::CLUSTER, "x"));
-        assert_eq!((held.certificates, held.trusted_cas), (good.certificates, good.trusted_cas));
+        let wanted = desired("version: v1\nclusters: {x: {endpoints: ['127.0.0.1:1']}}\n");
+        let held = hold(&wanted, &good, &unit(&TypeUrl::CLUSTER, "x"));
+        assert_eq!(held.certificates, good.gateway.certificates);
+        assert_eq!(held.trusted_cas, good.gateway.trusted_cas);
+    }
+
+    /// The certificate `a` of the cluster `x`, as its files have it; every call makes another.
+    fn with_certificate(mut desired: Desired) -> Desired {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let chain = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        let pair = Arc::new(KeyPair::parse(&chain, &key.serialize_pem()).unwrap());
+        let bundle = Arc::new(CaBundle::parse(&chain).unwrap());
+        for certificate in desired.gateway.certificates.values() {
+            desired.files.key_pairs.insert(certificate.clone(), Arc::clone(&pair));
+        }
+        for ca in desired.gateway.trusted_cas.values() {
+            desired.files.ca_bundles.insert(ca.clone(), Arc::clone(&bundle));
+        }
+        desired
+    }
+
+    const TLS: &str = "version: v1
+certificates: {a: {chain: a, key: b}}
+trusted_cas: {b: {file: c}}
+proxies: {edge: {listeners: [l]}}
+clusters: {x: {endpoints: ['127.0.0.1:1'], tls: {ca: b, sni: x, certificate: a}}}
+listeners: {l: {address: '127.0.0.1:2', virtual_hosts: [{name: v, hosts: ['*'], routes: [{match: {path: {prefix: /}}, to: x}]}]}}
+";
+
+    #[test]
+    fn a_refused_rotation_is_held_at_what_the_files_had_before() {
+        let (good, wanted) = (with_certificate(desired(TLS)), with_certificate(desired(TLS)));
+        for (resource, unit_is_held) in [("certificate/a", [true, false]), ("trusted_ca/b", [false, true])] {
+            let held = unit(&TypeUrl::SECRET, resource);
+            assert!(held.first().unwrap().differs(&wanted, &good));
+            let composed = compose(&wanted, &good, &held);
+            assert_eq!(composed.gateway, wanted.gateway);
+            let is_good = [
+                composed.files.key_pairs == good.files.key_pairs,
+                composed.files.ca_bundles == good.files.ca_bundles,
+            ];
+            assert_eq!(is_good, unit_is_held, "{resource}");
+        }
+    }
+
+    #[test]
+    fn a_new_certificate_holds_what_shows_it() {
+        let good = desired("version: v1\nproxies: {edge: {listeners: []}}\n");
+        let wanted = with_certificate(desired(TLS));
+        let held = hold(&wanted, &good, &unit(&TypeUrl::SECRET, "certificate/a"));
+        assert_eq!((held.certificates.len(), held.clusters.len(), held.listeners.len()), (0, 0, 0));
+        assert_eq!(held.trusted_cas, wanted.gateway.trusted_cas);
     }
 
     #[test]
     fn nothing_held_is_what_is_wanted() {
         let (good, wanted) = (gateway(&[("a", "x")], &[("x", 1)], 1), gateway(&[("b", "y")], &[("y", 1)], 2));
-        assert_eq!(compose(&wanted, &good, &BTreeSet::new()), wanted);
+        assert_eq!(hold(&wanted, &good, &BTreeSet::new()), wanted.gateway);
     }
 }

@@ -52,9 +52,10 @@ impl Group {
                     continue;
                 }
                 let refused = Arc::clone(self.stable.plan.target());
-                let last_good = self.good.as_ref().is_some_and(|good| {
-                    !good.but.contains(&unit) && unit.differs(&refused.gateway, &good.desired.gateway)
-                });
+                let last_good = self
+                    .good
+                    .as_ref()
+                    .is_some_and(|good| !good.but.contains(&unit) && unit.differs(&refused, &good.desired));
                 let held = self.describe(refusal, &unit, last_good);
                 tracing::error!(
                     group = self.name,
