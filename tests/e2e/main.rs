@@ -14,6 +14,7 @@ mod bootstraps;
 mod connections;
 mod credentials;
 mod edits;
+mod grpc_clients;
 mod launcher;
 mod limits;
 mod load_reports;

@@ -105,6 +105,14 @@ impl Gateway {
         Self::start_edge(stack(name)?, lay_out)
     }
 
+    /// xds-server alone, on this YAML, for clients that are no Envoys.
+    pub fn xds_only(name: &str, yaml: impl FnOnce(&Ports) -> String) -> Result<Self> {
+        let stack = stack(name)?;
+        write(&stack.gateway, &yaml(&stack.ports))?;
+        let xds_server = stack.start_xds_server("xds-server.log")?;
+        Ok(Self::of(stack, xds_server, Vec::new()))
+    }
+
     fn start_edge(mut stack: Stack, lay_out: impl FnOnce(&Path, &Ports) -> Result<PathBuf>) -> Result<Self> {
         let folder = stack.folder.join("config");
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;

@@ -5,6 +5,7 @@
 //! | resource | name | from |
 //! |---|---|---|
 //! | Listener (LDS) | the listener's | its address, timeouts, and which filters it needs |
+//! | Listener (LDS), for gRPC clients | the listener's | one with `api_listener` |
 //! | RouteConfiguration (RDS) | the listener's | its virtual hosts and routes |
 //! | VirtualHost (VHDS) | `LISTENER/NAME` | a virtual host of a listener with `on_demand` |
 //! | Wasm (ECDS) | `LISTENER/auth`, `LISTENER/rate_limit` | the policies that its routes use, and issuers' keys |
@@ -103,13 +104,17 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
             ));
         }
     }
-    if listeners(group, target.serving).next().is_some() {
+    if listeners(group, target.serving).any(|(_, listener)| !listener.api_listener) {
         let clusters = filter::module_clusters(target.modules);
         resources.extend(clusters.iter().map(|cluster| Resource::new(&*cluster.name, cluster)));
     }
     resources.extend(secret::secrets(group, target));
     for (name, listener) in listeners(group, target.serving) {
-        let filters = filter::filters(name, listener, target);
+        // gRPC clients run no Wasm.
+        let filters = match listener.api_listener {
+            true => Vec::new(),
+            false => filter::filters(name, listener, target),
+        };
         resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));
         resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener)));
         resources.extend(

@@ -9,6 +9,7 @@ use super::position::join;
 use super::report::Problem;
 use super::scalar::{Name, PolicyRef};
 
+mod api_listener;
 mod policy;
 mod route;
 mod runtime;
@@ -25,6 +26,7 @@ pub(super) fn check(gateway: &Gateway) -> Vec<Problem> {
         self::listener(gateway, &join("/listeners", name.as_str()), listener, &mut problems);
     }
     clusters(gateway, &mut problems);
+    api_listener::check(gateway, &mut problems);
     policy::check(gateway, &mut problems);
     problems
 }
@@ -45,18 +47,18 @@ fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
         }
         runtime::check(&format!("{pointer}/runtime"), &proxies.runtime, problems);
         let pointer = format!("{pointer}/listeners");
-        let mut addresses = BTreeMap::new();
+        let (mut names, mut addresses) = (BTreeSet::new(), BTreeMap::new());
         for (index, name) in proxies.listeners.iter().enumerate() {
             let pointer = format!("{pointer}/{index}");
             known("listener", &gateway.listeners, name, pointer.clone(), problems);
-            let Some(listener) = gateway.listeners.get(name) else { continue };
-            if let Some(other) = addresses.insert((listener.address.ip(), listener.address.port), name) {
-                let message = match other == name {
-                    true => format!("listener `{name}` stands here twice"),
-                    false => {
-                        format!("listeners `{other}` and `{name}` have the same address {}", listener.address)
-                    }
-                };
+            if !names.insert(name) {
+                problems.push(Problem::value(pointer, format!("listener `{name}` stands here twice")));
+                continue;
+            }
+            let address = gateway.listeners.get(name).and_then(|listener| listener.address.as_ref());
+            let Some(address) = address else { continue };
+            if let Some(other) = addresses.insert((address.ip(), address.port), name) {
+                let message = format!("listeners `{other}` and `{name}` have the same address {address}");
                 problems.push(Problem::value(pointer, message));
             }
         }
@@ -76,10 +78,17 @@ fn canary(pointer: &str, canary: &Canary, problems: &mut Vec<Problem>) {
 }
 
 fn listener(gateway: &Gateway, pointer: &str, listener: &Listener, problems: &mut Vec<Problem>) {
-    if listener.address.ip().is_none() {
-        let message = format!("`{}` is no IP address: a listener binds to one", listener.address.host);
-        let help = "use 0.0.0.0 for all interfaces, 127.0.0.1 for this machine only";
-        problems.push(Problem::value(format!("{pointer}/address"), message).help(help));
+    match &listener.address {
+        Some(address) if address.ip().is_none() => {
+            let message = format!("`{}` is no IP address: a listener binds to one", address.host);
+            let help = "use 0.0.0.0 for all interfaces, 127.0.0.1 for this machine only";
+            problems.push(Problem::value(format!("{pointer}/address"), message).help(help));
+        }
+        None if !listener.api_listener => {
+            let problem = Problem::key(pointer, "a listener needs an `address` to bind");
+            problems.push(problem.help("or `api_listener: true`, for gRPC clients that use no proxy"));
+        }
+        _ => {}
     }
     tls::listener(gateway, pointer, listener, problems);
     policies(gateway, &format!("{pointer}/policies"), &listener.policies, problems);

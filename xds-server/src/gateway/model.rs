@@ -114,11 +114,20 @@ impl Canary {
 /// A port that accepts HTTP/1.1 and HTTP/2. Paths are always normalised (RFC 3986), slashes
 /// merged, and escaped slashes unescaped with a redirect, before a route is chosen. Requests with an underscore
 /// in a header's name get 400: upstreams take `x_consumer_id` for `x-consumer-id`.
+///
+/// With `api_listener: true`, no port but a service that gRPC clients call without a proxy.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// IP address and port to bind.
-    pub address: Address,
+    /// IP address and port to bind. Needed, except with `api_listener`.
+    pub address: Option<Address>,
+    /// Whether this is a service for gRPC's own xDS clients, under the listener's name: a program that calls
+    /// `xds:///NAME` gets these routes, and sends to the clusters' endpoints itself. Such clients match paths and headers,
+    /// split by weight, and honour `timeout` and `retry`; the rest of a route or listener, policies too, needs an Envoy and
+    /// is an error here. Of clusters they take the endpoints, unweighted and
+    /// round robin, and `max_requests`.
+    #[serde(default)]
+    pub api_listener: bool,
     /// TLS. Left out: plain text.
     pub tls: Option<ListenerTls>,
     /// Proxies in front of this listener that append to `X-Forwarded-For`: 2 behind CloudFront and an ALB.
@@ -148,11 +157,13 @@ pub struct Listener {
 }
 
 impl Listener {
-    fn request_headers_timeout() -> Duration {
+    /// The default.
+    pub fn request_headers_timeout() -> Duration {
         Duration::from_millis(10_000)
     }
 
-    fn stream_idle_timeout() -> Duration {
+    /// The default.
+    pub fn stream_idle_timeout() -> Duration {
         Duration::from_millis(300_000)
     }
 }
@@ -216,7 +227,8 @@ pub struct Route {
     pub respond: Option<DirectResponse>,
     /// Change path or host before the request is sent on.
     pub rewrite: Option<Rewrite>,
-    /// How long the whole answer may take, retries included. Default 15s.
+    /// How long the whole answer may take, retries included. Default 15s; for an `api_listener`, as long as the client
+    /// allows.
     pub timeout: Option<Duration>,
     /// When and how often to try again.
     pub retry: Option<Retry>,
@@ -408,6 +420,16 @@ pub enum RetryOn {
     /// 409.
     #[serde(rename = "retriable-4xx")]
     Retriable4xx,
+    /// gRPC status 1.
+    Cancelled,
+    /// gRPC status 4.
+    DeadlineExceeded,
+    /// gRPC status 13.
+    Internal,
+    /// gRPC status 8.
+    ResourceExhausted,
+    /// gRPC status 14.
+    Unavailable,
 }
 
 impl RetryOn {
@@ -420,7 +442,18 @@ impl RetryOn {
             Self::ConnectFailure => "connect-failure",
             Self::RefusedStream => "refused-stream",
             Self::Retriable4xx => "retriable-4xx",
+            Self::Cancelled => "cancelled",
+            Self::DeadlineExceeded => "deadline-exceeded",
+            Self::Internal => "internal",
+            Self::ResourceExhausted => "resource-exhausted",
+            Self::Unavailable => "unavailable",
         }
+    }
+
+    /// Whether it is a gRPC status, the only thing that gRPC clients try again.
+    pub fn is_grpc(self) -> bool {
+        use RetryOn::{Cancelled, DeadlineExceeded, Internal, ResourceExhausted, Unavailable};
+        matches!(self, Cancelled | DeadlineExceeded | Internal | ResourceExhausted | Unavailable)
     }
 }
 

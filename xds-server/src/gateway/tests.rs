@@ -42,7 +42,37 @@ fn a_mistake_is_shown_where_it_stands() {
             "version: v1\ntrusted_cas: {{inside: {{file: ca.pem}}}}\nclusters:\n  a: {{endpoints: ['10.0.0.1:1'], tls: {{{tls}}}}}\n"
         )
     };
+    let api = |listener: &str, route: &str, cluster: &str| {
+        format!(
+            "version: v1\nproxies: {{e: {{listeners: [l]}}}}\nclusters: {{c: {{endpoints: ['10.0.0.1:1']{cluster}}}}}\nlisteners:\n  l:\n    \
+             api_listener: true\n    virtual_hosts: [{{name: h, hosts: ['*'], routes: [{{match: {{path: {{prefix: /}}}}, to: c{route}}}]}}]\n{listener}"
+        )
+    };
     let rows = [
+        (api("", "", ""), "no problem"),
+        (api("", "", "").replace("'*'", "'L'"), "no problem"),
+        (api("", "", "").replace("'*'", "'other'"), "7:5 no virtual host is for `l`"),
+        (api("    address: 127.0.0.1:1\n", "", ""), "8:5 an `api_listener` has no address"),
+        (api("", "", "").replace("api_listener: true", "trusted_hops: 0"), "5:3 a listener needs an `address`"),
+        (api("    on_demand: true\n", "", ""), "8:5 `on_demand` does not work with `api_listener`"),
+        (api("    stream_idle_timeout: 1s\n", "", ""), "8:5 `stream_idle_timeout` does not work"),
+        (api("    policies: {auth: a}\npolicies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae, consumer: a}]}}]}}}\n", "", ""), "8:16 `auth` does not work"),
+        (api("    policies: {auth: none}\n", "", ""), "no problem"),
+        (api("", ", rewrite: {host: a}", ""), "`rewrite` does not work with `api_listener` (gRPC clients without a proxy can't"),
+        (api("", ", headers: {request: {remove: [x-a]}}", ""), "`headers` does not work"),
+        (api("", "", "").replace("prefix: /}", "prefix: /}, methods: [POST]"), "`methods` does not work"),
+        (api("", ", retry: {on: [unavailable, 5xx], attempts: 1}", ""), "not on `5xx`"),
+        (api("", ", retry: {on: [unavailable], attempts: 1, per_try_timeout: 1s}", ""), "`per_try_timeout` does not work"),
+        (api("", "", ", tls: {verify: false}"), "3:48 TLS can't be set up for the clients of `l`"),
+        (api("", "", ", load_balancing: random"), "this does not work for the clients of `l`"),
+        (api("", "", "").replace("10.0.0.1", "greeter.internal"), "3:28 a DNS name does not work for the clients of `l`"),
+        (api("", "", "").replace("[l]", "[l], runtime: {a: 1}"), "2:31 gRPC clients have no runtime values"),
+        (api("", "", "").replace("[l]", "[l], canary: {share: 10, min_requests: 1}"), "gRPC clients report no requests"),
+        (
+            api("  m: {address: '127.0.0.1:1', virtual_hosts: []}\n", "", "").replace("[l]", "[l, m]"),
+            "2:30 one group has a listener with `api_listener` and one with an `address`",
+        ),
+        (api("", "", "").replace("[l]", "[l, l]"), "2:30 listener `l` stands here twice"),
         ("version: v2\n".into(), "1:10 unknown variant `v2`"),
         ("listeners: {}\n".into(), "1:1 missing field `version`"),
         ("".into(), "1:1 the file is empty (start with `version: v1`)"),

@@ -2,7 +2,9 @@
 
 use envoy_types::pb::envoy::config::core::v3::http_protocol_options::HeadersWithUnderscoresAction;
 use envoy_types::pb::envoy::config::core::v3::{ExtensionConfigSource, Http2ProtocolOptions, HttpProtocolOptions};
-use envoy_types::pb::envoy::config::listener::v3::{self as envoy, Filter as NetworkFilter, FilterChain};
+use envoy_types::pb::envoy::config::listener::v3::{
+    self as envoy, ApiListener, Filter as NetworkFilter, FilterChain,
+};
 use envoy_types::pb::envoy::extensions::filters::http::on_demand::v3::OnDemand;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
@@ -13,6 +15,7 @@ use envoy_types::pb::envoy::extensions::filters::network::http_connection_manage
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::{
     HttpConnectionManager, HttpFilter, Rds,
 };
+use envoy_types::pb::google::protobuf::Any;
 use prost::Name as _;
 
 use super::cluster::BUFFER_LIMIT;
@@ -35,6 +38,9 @@ const HANDSHAKE: Duration = Duration::from_millis(10_000);
 
 /// The listener, with its filters fetched over ECDS and its routes over RDS.
 pub(super) fn listener(name: &Name, listener: &Listener, filters: &[Filter]) -> envoy::Listener {
+    let Some(address) = listener.address.as_ref().filter(|_| !listener.api_listener) else {
+        return api_listener(name);
+    };
     let manager = NetworkFilter {
         name: CONNECTION_MANAGER.into(),
         config_type: Some(envoy::filter::ConfigType::TypedConfig(any(&manager(name, listener, filters)))),
@@ -47,19 +53,42 @@ pub(super) fn listener(name: &Name, listener: &Listener, filters: &[Filter]) -> 
     };
     envoy::Listener {
         name: name.as_str().to_owned(),
-        address: proto::address(&listener.address),
+        address: proto::address(address),
         filter_chains: vec![chain],
         per_connection_buffer_limit_bytes: proto::uint32(BUFFER_LIMIT),
         ..envoy::Listener::default()
     }
 }
 
-fn manager(name: &Name, listener: &Listener, filters: &[Filter]) -> HttpConnectionManager {
-    let built_in = |name: &str, config| HttpFilter {
+/// What gRPC clients fetch in place of a listener (gRFC A27). They refuse filters that they don't know, and options that
+/// are for proxies, so there are none but the router.
+fn api_listener(name: &Name) -> envoy::Listener {
+    let manager = HttpConnectionManager {
+        http_filters: vec![built_in(ROUTER, any(&Router::default()))],
+        route_specifier: routes(name),
+        ..HttpConnectionManager::default()
+    };
+    envoy::Listener {
+        name: name.as_str().to_owned(),
+        api_listener: Some(ApiListener { api_listener: Some(any(&manager)) }),
+        ..envoy::Listener::default()
+    }
+}
+
+fn routes(name: &Name) -> Option<RouteSpecifier> {
+    let route_config_name = name.as_str().to_owned();
+    Some(RouteSpecifier::Rds(Rds { config_source: proto::ads(), route_config_name }))
+}
+
+fn built_in(name: &str, config: Any) -> HttpFilter {
+    HttpFilter {
         name: name.into(),
         config_type: Some(ConfigType::TypedConfig(config)),
         ..HttpFilter::default()
-    };
+    }
+}
+
+fn manager(name: &Name, listener: &Listener, filters: &[Filter]) -> HttpConnectionManager {
     // First: the others read the policies of the route, which is known once its virtual host is there.
     let on_demand = listener.on_demand.then(|| built_in(ON_DEMAND, any(&OnDemand::default())));
     let mut http_filters: Vec<HttpFilter> =
@@ -70,10 +99,7 @@ fn manager(name: &Name, listener: &Listener, filters: &[Filter]) -> HttpConnecti
         codec_type: CodecType::Auto.into(),
         stat_prefix: name.as_str().to_owned(),
         http_filters,
-        route_specifier: Some(RouteSpecifier::Rds(Rds {
-            config_source: proto::ads(),
-            route_config_name: name.as_str().to_owned(),
-        })),
+        route_specifier: routes(name),
         use_remote_address: proto::boolean(true),
         xff_num_trusted_hops: listener.trusted_hops,
         // Where clients show no certificate, the header is only removed, which is the default.

@@ -10,7 +10,9 @@ use envoy_types::pb::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, SchemeRewriteSpecifier,
 };
 use envoy_types::pb::envoy::config::route::v3::retry_policy::RetryBackOff;
-use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use envoy_types::pb::envoy::config::route::v3::route_action::{
+    ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration,
+};
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use envoy_types::pb::envoy::config::route::v3::{
     self as envoy, DirectResponseAction, FilterConfig, RedirectAction, RetryPolicy, RouteAction,
@@ -67,7 +69,11 @@ fn virtual_host(name: &Name, listener: &Listener, host: &VirtualHost) -> envoy::
     envoy::VirtualHost {
         name: host.name.as_str().to_owned(),
         domains: host.hosts.clone(),
-        routes: host.routes.iter().map(|route| self::route(name, host, route, &inherited)).collect(),
+        routes: host
+            .routes
+            .iter()
+            .map(|route| self::route(name, listener, host, route, &inherited))
+            .collect(),
         request_headers_to_add: request_add,
         request_headers_to_remove: request_remove,
         response_headers_to_add: response_add,
@@ -76,7 +82,13 @@ fn virtual_host(name: &Name, listener: &Listener, host: &VirtualHost) -> envoy::
     }
 }
 
-fn route(listener: &Name, host: &VirtualHost, route: &Route, inherited: &PolicyRefs) -> envoy::Route {
+fn route(
+    name: &Name,
+    listener: &Listener,
+    host: &VirtualHost,
+    route: &Route,
+    inherited: &PolicyRefs,
+) -> envoy::Route {
     let Changes { request_add, request_remove, mut response_add, response_remove } = changes(&route.headers);
     let policies = route.policies.or(inherited);
     let action = if let Some(redirect) = &route.redirect {
@@ -86,13 +98,20 @@ fn route(listener: &Name, host: &VirtualHost, route: &Route, inherited: &PolicyR
         response_add.extend(content_type.map(|value| overwrite("content-type", value.as_str())));
         envoy::route::Action::DirectResponse(direct_response(respond))
     } else {
-        envoy::route::Action::Route(route_action(route))
+        let mut action = route_action(route);
+        if listener.api_listener {
+            api_timeout(&mut action, route.timeout);
+        }
+        envoy::route::Action::Route(action)
     };
     envoy::Route {
         name: format!("{}/{}", host.name, route_name(route)),
         r#match: Some(matches::route_match(&route.matches)),
         metadata: metadata(&policies),
-        typed_per_filter_config: without_rate_limit(listener, &policies),
+        typed_per_filter_config: match listener.api_listener {
+            true => HashMap::new(),
+            false => without_rate_limit(name, &policies),
+        },
         action: Some(action),
         request_headers_to_add: request_add,
         request_headers_to_remove: request_remove,
@@ -143,6 +162,15 @@ fn route_action(route: &Route) -> RouteAction {
     action.host_rewrite_specifier =
         host.as_ref().map(|host| HostRewriteSpecifier::HostRewriteLiteral(host.as_str().to_owned()));
     action
+}
+
+/// gRPC clients have another field for it, and take what the caller allows where there is none (gRFC A31).
+fn api_timeout(action: &mut RouteAction, timeout: Option<Duration>) {
+    action.timeout = None;
+    action.max_stream_duration = timeout.map(|timeout| MaxStreamDuration {
+        max_stream_duration: proto::duration(timeout),
+        ..MaxStreamDuration::default()
+    });
 }
 
 fn cluster_specifier(destinations: &[Destination]) -> ClusterSpecifier {

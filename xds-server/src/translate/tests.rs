@@ -107,9 +107,14 @@ fn render(resource: &Resource) -> String {
     let mut text = format!("=== {} {}\n", resource.type_url.rsplit('.').next().unwrap(), resource.name);
     let parts = if resource.type_url == Listener::type_url() {
         let mut listener: Listener = decode(body);
-        let manager = listener.filter_chains[0].filters[0].config_type.take();
-        let Some(filter::ConfigType::TypedConfig(manager)) = manager else { panic!("no connection manager") };
-        let tls = tls_context::<DownstreamTlsContext>(&mut listener.filter_chains[0].transport_socket);
+        let (manager, tls) = match listener.filter_chains.first_mut() {
+            Some(chain) => {
+                let manager = chain.filters[0].config_type.take();
+                let Some(filter::ConfigType::TypedConfig(manager)) = manager else { panic!("no manager") };
+                (manager, tls_context::<DownstreamTlsContext>(&mut chain.transport_socket))
+            }
+            None => (listener.api_listener.as_mut().unwrap().api_listener.take().unwrap(), None),
+        };
         let manager = compact(&decode::<HttpConnectionManager>(&manager.value));
         [compact(&listener)].into_iter().chain(tls).chain([manager]).collect()
     } else if resource.type_url == Cluster::type_url() {
