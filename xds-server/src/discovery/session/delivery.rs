@@ -288,6 +288,8 @@ impl Delivery {
         if self.all_owed || !self.rejected.is_disjoint(&self.owed) {
             // A response is refused whole: what shared it with the culprit goes out again with the culprit's successor.
             self.owed.extend(self.rejected.iter().cloned());
+            // Once: a removal that stays owed is no reason to send the others again at every turn.
+            self.rejected.retain(|name| removals || set.get(name).is_some());
         }
         let resent = !self.rejected.is_empty();
         let (payload, removed) = match self.flavour {

@@ -7,6 +7,7 @@ mod hosts;
 mod model;
 mod order;
 mod reconnect;
+mod refusals;
 mod sotw;
 mod standing;
 

@@ -266,6 +266,10 @@ impl World {
     fn settle(&mut self) {
         self.content.values_mut().filter(|version| **version % 5 == 0 && **version > 0).for_each(|v| *v += 1);
         self.publish();
+        self.come_to_rest();
+    }
+
+    fn come_to_rest(&mut self) {
         for _ in 0..200 {
             self.read();
         }
@@ -303,6 +307,8 @@ fn holds_after(flavour: Flavour, steps: Vec<Step>) {
     for step in steps {
         world.step(step);
     }
+    // Also while the client refuses part of what there is: a refusal is not answered with the same again.
+    world.come_to_rest();
     world.settle();
     world.check();
 }
