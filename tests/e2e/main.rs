@@ -25,6 +25,7 @@ mod parity;
 mod rollout;
 mod routes;
 mod runtime;
+mod runtime_ttl;
 mod servers;
 mod sources;
 mod tls;

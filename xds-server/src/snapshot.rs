@@ -10,6 +10,7 @@
 //! [`Resource::eds_name`] and `hosts`, which say why.
 
 mod builder;
+mod heartbeat;
 mod hosts;
 mod resource;
 mod selection;

@@ -19,6 +19,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
@@ -52,18 +53,20 @@ pub struct Resource {
     pub name: String,
     /// The encoded message. May hold secrets.
     pub body: Vec<u8>,
+    /// How long proxies keep it without hearing from xds-server; for ever where there is none.
+    pub ttl: Option<Duration>,
 }
 
 impl fmt::Debug for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { type_url, name, body } = self;
+        let Self { type_url, name, body, ttl: _ } = self;
         write!(f, "Resource({type_url} {name:?}, {} bytes)", body.len())
     }
 }
 
 impl Resource {
     fn new<M: Message + prost::Name>(name: impl Into<String>, message: &M) -> Self {
-        Self { type_url: M::type_url(), name: name.into(), body: message.encode_to_vec() }
+        Self { type_url: M::type_url(), name: name.into(), body: message.encode_to_vec(), ttl: None }
     }
 }
 
@@ -123,7 +126,7 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
         resources.extend(filters.iter().map(|filter| Resource::new(&*filter.name, &filter.config)));
     }
     if let Some(proxies) = target.serving.proxies.get(group) {
-        resources.push(runtime::layer(&proxies.runtime));
+        resources.push(runtime::layer(&proxies.runtime, proxies.runtime_ttl));
     }
     resources
 }

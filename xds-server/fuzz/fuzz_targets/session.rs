@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use arbitrary::Arbitrary;
 use envoy_types::pb::envoy::service::discovery::v3::{
@@ -24,6 +24,7 @@ const TYPES: [TypeUrl; 6] = [
     TypeUrl::SECRET,
     TypeUrl::EXTENSION,
 ];
+const TTL: Duration = Duration::from_secs(30);
 const NAMES: [&str; 6] = ["*", "", "a", "b", "c", "d"];
 
 #[derive(Debug, Arbitrary)]
@@ -31,6 +32,7 @@ enum Step {
     Ask { kind: u8, subscribe: Vec<u8>, unsubscribe: Vec<u8>, initial: Vec<(u8, u8)>, nonce: Nonce, error: bool },
     Publish { changes: Vec<(u8, u8, Option<u8>)>, replace: bool },
     Withdraw,
+    Wait { seconds: u8 },
 }
 
 #[derive(Debug, Arbitrary)]
@@ -49,6 +51,7 @@ fuzz_target!(|input: (bool, Option<u8>, Vec<Step>)| {
     let flavour = if delta { Flavour::Delta } else { Flavour::StateOfTheWorld };
     let scope = only.map_or(Scope::Aggregated, |kind| Scope::Only(pick(&TYPES, kind)));
     let mut session = Session::new(flavour, scope.clone(), SessionLimits { types: 4, subscription_bytes: 1 << 12, hosts: 4 });
+    let mut now = Instant::now();
     let mut published: Arc<Snapshot> = Arc::default();
     let mut unanswered: HashMap<String, String> = HashMap::new();
     let mut last: HashMap<String, String> = HashMap::new();
@@ -105,6 +108,8 @@ fuzz_target!(|input: (bool, Option<u8>, Vec<Step>)| {
                 for (kind, name, body) in changes {
                     let (type_url, name) = (pick(&TYPES, kind), pick(&NAMES[1..], name));
                     match body {
+                        // One of the names expires.
+                        Some(body) if name == "d" => drop(builder.insert_expiring(&type_url, name, TTL, &[body])),
                         Some(body) => drop(builder.insert_versioned(&type_url, name, &body.to_string(), &[body])),
                         None => drop(builder.remove(&type_url, name)),
                     }
@@ -113,6 +118,12 @@ fuzz_target!(|input: (bool, Option<u8>, Vec<Step>)| {
                 session.on_snapshot(Some(published.clone()))
             }
             Step::Withdraw => session.on_snapshot(None),
+            Step::Wait { seconds } => {
+                now += Duration::from_secs(seconds.into());
+                let (responses, due) = session.heartbeats(now);
+                assert!(due.is_none_or(|due| due > now), "a timer that is over at once");
+                responses
+            }
         };
         for response in responses {
             look(&response, flavour);

@@ -14,9 +14,11 @@
 //! - delta removals of clusters, then of endpoints, wait until everything else was sent and answered. A client that
 //!   resumes is first sent a response without them, be it empty, since its listeners and routes have yet to ask.
 //!
+//! What has a time to live is kept alive by heartbeats, when the caller says that it is time.
+//!
 //! Virtual hosts are asked for by host; which of them answers is looked up before all this (`hosts`).
 //!
-//! Deliberately not here: time, tasks, sockets, and which group a node belongs to.
+//! Deliberately not here: clocks, tasks, sockets, and which group a node belongs to.
 
 mod delivery;
 mod hosts;
@@ -27,7 +29,7 @@ mod subscription;
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 
@@ -197,6 +199,18 @@ impl Session {
                 .for_each(|name| delivery.owe(name));
         }
         self.pump()
+    }
+
+    /// Heartbeats that are due at `now`, and when to ask again: once that has come, and after every request and snapshot.
+    /// `None` while the client holds nothing that expires.
+    pub fn heartbeats(&mut self, now: Instant) -> (Vec<Response>, Option<Instant>) {
+        let mut responses = Vec::new();
+        for delivery in self.types.values_mut() {
+            if delivery.heartbeat_due(now).is_some_and(|due| due <= now) {
+                responses.extend(delivery.heartbeat(now));
+            }
+        }
+        (responses, self.types.values_mut().filter_map(|delivery| delivery.heartbeat_due(now)).min())
     }
 
     /// Each type the client ever asked for, in send order.

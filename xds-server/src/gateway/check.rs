@@ -46,6 +46,7 @@ fn proxies(gateway: &Gateway, problems: &mut Vec<Problem>) {
             self::canary(&format!("{pointer}/canary"), canary, problems);
         }
         runtime::check(&format!("{pointer}/runtime"), &proxies.runtime, problems);
+        runtime::ttl(&format!("{pointer}/runtime_ttl"), proxies.runtime_ttl, problems);
         let pointer = format!("{pointer}/listeners");
         let (mut names, mut addresses) = (BTreeSet::new(), BTreeMap::new());
         for (index, name) in proxies.listeners.iter().enumerate() {

@@ -76,6 +76,9 @@ pub struct ProxyGroup {
     /// whose bootstrap has the `rtds_layer` of `envoy-configs/edge.yaml`.
     #[serde(default)]
     pub runtime: Runtime,
+    /// How long these Envoys keep the values of `runtime` without hearing from xds-server, 1s or more: then all of them are
+    /// gone, until it is back. For values that must not stay behind, such as injected faults. Left out: for ever.
+    pub runtime_ttl: Option<Duration>,
 }
 
 /// Which proxies of a group get a change first, and how they are judged. Exactly one of `labels` and `share`.

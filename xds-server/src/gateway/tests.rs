@@ -111,6 +111,7 @@ fn a_mistake_is_shown_where_it_stands() {
             "version: v1\nproxies: {e: {listeners: [], runtime: {x: {share: 1}}}}\n".into(),
             "2:43 expected true or false, a number, a text, or {numerator",
         ),
+        ("version: v1\nproxies: {e: {listeners: [], runtime_ttl: 999ms}}\n".into(), "2:43 this is too short"),
         ("version: v1\nproxies: {e: {listeners: [], runtime: {a b: 1}}}\n".into(), "`a b` is no runtime key"),
         ("version: v1\nclusters: {a b: {endpoints: []}}\n".into(), "`a b` is no name"),
         ("version: v1\nclusters: {a: {endpoints: ['h:0']}}\n".into(), "2:28 `h:0`: port 0 can't be used here"),

@@ -12,7 +12,7 @@ use super::Desired;
 use crate::gateway::model::{Cluster, Listener, Runtime};
 use crate::gateway::pem::{CaBundle, KeyPair};
 use crate::gateway::position::join;
-use crate::gateway::scalar::Name;
+use crate::gateway::scalar::{Duration, Name};
 use crate::gateway::{Gateway, ReferencedFiles};
 use crate::snapshot::TypeUrl;
 use crate::translate::{clusters_of, policies_of};
@@ -191,8 +191,8 @@ fn compose_gateway(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> G
             Unit::TrustedCa(name) => put(&mut gateway.trusted_cas, name, good.trusted_cas.get(name)),
             Unit::Runtime => {
                 for (name, group) in &mut gateway.proxies {
-                    let good = good.proxies.get(name).map(|good| good.runtime.clone());
-                    group.runtime = good.unwrap_or_default();
+                    let good = good.proxies.get(name).map(|good| (good.runtime.clone(), good.runtime_ttl));
+                    (group.runtime, group.runtime_ttl) = good.unwrap_or_default();
                 }
             }
         }
@@ -238,8 +238,8 @@ fn ca_bundle<'a>(desired: &'a Desired, name: &Name) -> Option<&'a Arc<CaBundle>>
     desired.files.ca_bundles.get(desired.gateway.trusted_cas.get(name)?)
 }
 
-fn runtimes(gateway: &Gateway) -> impl Iterator<Item = (&Name, &Runtime)> {
-    gateway.proxies.iter().map(|(name, group)| (name, &group.runtime))
+fn runtimes(gateway: &Gateway) -> impl Iterator<Item = (&Name, &Runtime, Option<Duration>)> {
+    gateway.proxies.iter().map(|(name, group)| (name, &group.runtime, group.runtime_ttl))
 }
 
 type Section<V> = std::collections::BTreeMap<Name, V>;

@@ -159,7 +159,11 @@ impl Lane {
         );
         let mut builder = SnapshotBuilder::replacing(&self.published);
         for resource in &resources {
-            builder.insert(&TypeUrl::new(&resource.type_url), &resource.name, &resource.body);
+            let (type_url, name, body) = (TypeUrl::new(&resource.type_url), &resource.name, &resource.body);
+            match resource.ttl {
+                Some(ttl) => builder.insert_expiring(&type_url, name, ttl, body),
+                None => builder.insert(&type_url, name, body),
+            };
         }
         let snapshot = Arc::new(builder.build());
         let differs = snapshot.version() != self.published.version();

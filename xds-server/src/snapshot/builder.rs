@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
@@ -44,6 +45,23 @@ impl SnapshotBuilder {
     /// where they are not, use [`insert_with`](Self::insert_with) and a version taken from the source.
     pub fn insert(&mut self, type_url: &TypeUrl, name: &str, body: &[u8]) -> &mut Self {
         self.insert_versioned(type_url, name, &content_version(body), body)
+    }
+
+    /// Inserts an encoded message that proxies forget when they have heard nothing from here for `ttl`. The version is made
+    /// of both.
+    pub fn insert_expiring(
+        &mut self,
+        type_url: &TypeUrl,
+        name: &str,
+        ttl: Duration,
+        body: &[u8],
+    ) -> &mut Self {
+        let version = format!("{}.{}ms", content_version(body), ttl.as_millis());
+        let resource = match self.previous.get(type_url, name) {
+            Some(known) if **known.version() == *version => known.clone(),
+            _ => Arc::new(Resource::expiring(type_url, name, &version, ttl, body)),
+        };
+        self.insert_resource(type_url, resource)
     }
 
     /// Inserts an encoded message under a version of the caller's choice.

@@ -4,17 +4,19 @@
 //! state-of-the-world response holds the `Any` in its own field 2. Written with the `Any` last, the second is a tail
 //! of the first, and the body a tail of both: one buffer serves delta, state of the world, and whoever wants the body.
 //!
-//! Not here: time to live, which wraps the `Any` once more and belongs to the response.
+//! One with a time to live goes into state of the world as such a `Resource` inside another `Any`, which is the delta
+//! frame with a few bytes before it. It has a second, short frame: its heartbeat (`heartbeat`).
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::TypeUrl;
+use super::heartbeat::{self, Expiry};
 use super::wire::{field_len, put_field, put_key};
 
 /// A named, versioned, encoded resource. Its bytes are immutable and shared.
@@ -22,10 +24,12 @@ pub struct Resource {
     name: Arc<str>,
     version: Arc<str>,
     frame: Bytes,
-    any_at: usize,
+    delta_at: usize,
+    sotw_at: usize,
     body_at: usize,
     made: SystemTime,
     eds_name: OnceLock<Option<Arc<str>>>,
+    expiry: Option<Expiry>,
 }
 
 /// The version of a resource nobody versioned: 32 hex digits of XXH3-128 over its encoded body, in bytes.
@@ -36,15 +40,37 @@ pub fn content_version(body: &[u8]) -> String {
 impl Resource {
     /// Encodes the envelope around `body`, the encoded message that goes into `Any.value`.
     pub fn new(type_url: &TypeUrl, name: &str, version: &str, body: &[u8]) -> Resource {
+        Resource::with_expiry(type_url, name, version, None, body)
+    }
+
+    /// One that its clients forget when they have heard nothing of it for `ttl`.
+    pub fn expiring(type_url: &TypeUrl, name: &str, version: &str, ttl: Duration, body: &[u8]) -> Resource {
+        Resource::with_expiry(type_url, name, version, Some(Expiry::new(name, version, ttl)), body)
+    }
+
+    fn with_expiry(
+        type_url: &TypeUrl,
+        name: &str,
+        version: &str,
+        expiry: Option<Expiry>,
+        body: &[u8],
+    ) -> Resource {
         let url = type_url.as_str().as_bytes();
         let any = field_len(1, url.len()) + field_len(2, body.len());
-        let inner = field_len(1, version.len()) + field_len(3, name.len()) + field_len(2, any);
-        let total = field_len(2, inner);
+        let ttl = expiry.as_ref().map_or(0, |expiry| expiry.field.len());
+        let inner = field_len(1, version.len()) + field_len(3, name.len()) + ttl + field_len(2, any);
+        let delta = field_len(2, inner);
+        let before = expiry.as_ref().map_or_else(Bytes::new, |_| heartbeat::wrap(delta));
+        let total = before.len() + delta;
 
         let mut frame = BytesMut::with_capacity(total);
+        frame.extend_from_slice(&before);
         put_key(2, inner, &mut frame);
         put_field(1, version.as_bytes(), &mut frame);
         put_field(3, name.as_bytes(), &mut frame);
+        if let Some(expiry) = &expiry {
+            frame.extend_from_slice(&expiry.field);
+        }
         let any_at = frame.len();
         put_key(2, any, &mut frame);
         put_field(1, url, &mut frame);
@@ -54,10 +80,12 @@ impl Resource {
             name: name.into(),
             version: version.into(),
             frame: frame.freeze(),
-            any_at,
+            delta_at: before.len(),
+            sotw_at: if expiry.is_some() { 0 } else { any_at },
             body_at,
             made: SystemTime::now(),
             eds_name: OnceLock::new(),
+            expiry,
         }
     }
 
@@ -83,22 +111,33 @@ impl Resource {
 
     /// `DeltaDiscoveryResponse.resources` (field 2), key and length included.
     pub fn delta_frame(&self) -> &[u8] {
-        &self.frame
+        &self.frame[self.delta_at..]
     }
 
     /// `DiscoveryResponse.resources` (field 2), key and length included.
     pub fn sotw_frame(&self) -> &[u8] {
-        &self.frame[self.any_at..]
+        &self.frame[self.sotw_at..]
     }
 
     /// Bytes of [`Self::delta_frame`].
     pub fn delta_len(&self) -> usize {
-        self.frame.len()
+        self.frame.len() - self.delta_at
     }
 
     /// Bytes of [`Self::sotw_frame`].
     pub fn sotw_len(&self) -> usize {
-        self.frame.len() - self.any_at
+        self.frame.len() - self.sotw_at
+    }
+
+    /// How long a client keeps it without hearing of it again; for ever where there is none.
+    pub fn ttl(&self) -> Option<Duration> {
+        self.expiry.as_ref().map(|expiry| expiry.ttl)
+    }
+
+    /// As [`Self::delta_frame`], without the content: the client that holds this version is to keep it. Empty without a
+    /// time to live.
+    pub fn delta_heartbeat(&self) -> &[u8] {
+        self.expiry.as_ref().map_or(&[], |expiry| &expiry.heartbeat)
     }
 
     /// For a cluster discovered by EDS: the name under which Envoy subscribes to its endpoints. A changed cluster

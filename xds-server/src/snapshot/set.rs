@@ -36,6 +36,7 @@ pub struct ResourceSet {
     pub(super) selections: Selections,
     /// For virtual hosts, once somebody asks by host.
     hosts: OnceLock<Hosts>,
+    expiring: OnceLock<Box<[Arc<Resource>]>>,
 }
 
 /// What [`ResourceSet`] is made of while it can still change.
@@ -45,6 +46,8 @@ pub(super) struct Content {
     sum: u128,
     delta_len: usize,
     sotw_len: usize,
+    /// Resources with a time to live.
+    expiring: usize,
 }
 
 /// What one set has that another had not.
@@ -106,6 +109,14 @@ impl ResourceSet {
         self.content.sotw_len
     }
 
+    /// Those with a time to live.
+    pub fn expiring(&self) -> &[Arc<Resource>] {
+        match self.content.expiring {
+            0 => &[],
+            _ => self.expiring.get_or_init(|| self.iter().filter(|r| r.ttl().is_some()).cloned().collect()),
+        }
+    }
+
     /// What this set has that `old` had not, computed once for each pair and shared.
     pub fn changes_since(&self, old: &ResourceSet) -> Arc<Changes> {
         if self.is_same(old) {
@@ -136,6 +147,7 @@ impl ResourceSet {
             remembered: Mutex::default(),
             selections: Selections::default(),
             hosts: OnceLock::new(),
+            expiring: OnceLock::new(),
         }
     }
 
@@ -204,12 +216,14 @@ impl Content {
         self.sum = self.sum.wrapping_add(pair_hash(resource));
         self.delta_len += resource.delta_len();
         self.sotw_len += resource.sotw_len();
+        self.expiring += usize::from(resource.ttl().is_some());
     }
 
     fn subtract(&mut self, resource: &Resource) {
         self.sum = self.sum.wrapping_sub(pair_hash(resource));
         self.delta_len -= resource.delta_len();
         self.sotw_len -= resource.sotw_len();
+        self.expiring -= usize::from(resource.ttl().is_some());
     }
 }
 

@@ -1,12 +1,16 @@
 //! Facts about snapshots: what is shared, what a version means, what the encodings decode to.
 
+use std::time::Duration;
+
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryResponse, DiscoveryResponse, Resource as Envelope,
+};
 use envoy_types::pb::google::protobuf::Any;
-use prost::Message;
+use prost::{Message, Name as _};
 
 use super::*;
 
@@ -261,4 +265,40 @@ fn an_eds_cluster_names_its_assignment() {
 fn a_secret_never_shows_in_debug_output() {
     let resource = Resource::new(&TypeUrl::SECRET, "key", "1", b"hunter2");
     assert!(!format!("{resource:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_resource_with_a_time_to_live_is_wrapped_and_has_a_heartbeat() {
+    let mut builder = Snapshot::builder();
+    builder.insert(&TypeUrl::RUNTIME, "ever", b"body");
+    builder.insert_expiring(&TypeUrl::RUNTIME, "a", Duration::from_millis(2500), b"body");
+    builder.insert_expiring(&TypeUrl::RUNTIME, "b", Duration::from_millis(2501), b"body");
+    let snapshot = builder.build();
+    let get = |name: &str| snapshot.get(&TypeUrl::RUNTIME, name).unwrap();
+    let (resource, set) = (get("a"), snapshot.set(&TypeUrl::RUNTIME));
+    assert_eq!(**get("ever").version(), *content_version(b"body"), "no time to live, no other version");
+    assert_ne!(resource.version(), get("b").version());
+    assert_eq!(set.expiring().iter().map(|resource| &**resource.name()).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(set.sotw_len(), set.iter().map(|resource| resource.sotw_frame().len()).sum::<usize>());
+
+    let delta = |frame: &[u8]| DeltaDiscoveryResponse::decode(frame).unwrap().resources.remove(0);
+    let sotw = |frame: &[u8]| {
+        let any = DiscoveryResponse::decode(frame).unwrap().resources.remove(0);
+        assert_eq!(any.type_url, Envelope::type_url());
+        Envelope::decode(&*any.value).unwrap()
+    };
+    let full = delta(resource.delta_frame());
+    assert_eq!((&*full.name, &*full.version), ("a", &**resource.version()));
+    assert_eq!(full.ttl.map(|ttl| (ttl.seconds, ttl.nanos)), Some((2, 500_000_000)));
+    assert_eq!(full.resource.as_ref().unwrap().value, b"body");
+    assert_eq!(full.resource.as_ref().unwrap().type_url, TypeUrl::RUNTIME.as_str());
+    assert_eq!(sotw(resource.sotw_frame()), full);
+    let heartbeat = Envelope { resource: None, ..full };
+    assert_eq!(delta(resource.delta_heartbeat()), heartbeat);
+    assert_eq!(resource.body(), "body");
+
+    let mut again = SnapshotBuilder::replacing(&snapshot);
+    again.insert_expiring(&TypeUrl::RUNTIME, "a", Duration::from_millis(2500), b"body");
+    let again = again.build();
+    assert!(Arc::ptr_eq(again.get(&TypeUrl::RUNTIME, "a").unwrap(), resource));
 }

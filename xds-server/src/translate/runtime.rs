@@ -10,6 +10,7 @@ use prost::{Message, Name as _, Oneof};
 
 use super::Resource;
 use crate::gateway::model::{Runtime, RuntimeValue};
+use crate::gateway::scalar::Duration;
 
 /// The resource that `rtds_layer` in the bootstraps of `envoy-configs/` names.
 const LAYER: &str = "tollgate";
@@ -46,11 +47,12 @@ enum Kind {
     Struct(Struct),
 }
 
-/// The layer of a group. There is one also without any value: Envoys wait for it before they start.
-pub(super) fn layer(runtime: &Runtime) -> Resource {
+/// The layer of a group. There is one also without any value, which never expires: Envoys wait for it before they start.
+pub(super) fn layer(runtime: &Runtime, ttl: Option<Duration>) -> Resource {
+    let ttl = ttl.filter(|_| !runtime.is_empty()).map(Duration::get);
     let fields = runtime.iter().map(|(key, value)| (key.clone(), self::value(value))).collect();
     let layer = Layer { name: LAYER.into(), layer: Some(Struct { fields }) };
-    Resource { type_url: EnvoyRuntime::type_url(), name: LAYER.into(), body: layer.encode_to_vec() }
+    Resource { type_url: EnvoyRuntime::type_url(), name: LAYER.into(), body: layer.encode_to_vec(), ttl }
 }
 
 fn value(value: &RuntimeValue) -> Value {
@@ -86,7 +88,7 @@ mod tests {
             ("percent", RuntimeValue::Percent(percent)),
         ];
         let runtime: Runtime = values.map(|(key, value)| (key.to_owned(), value)).into();
-        let resource = layer(&runtime);
+        let resource = layer(&runtime, None);
         let read = EnvoyRuntime::decode(&*resource.body).unwrap();
         assert_eq!(read.name, resource.name);
         let fields = read.layer.unwrap().fields;
@@ -99,7 +101,7 @@ mod tests {
         assert_eq!(percent.fields["numerator"].kind, Some(EnvoyKind::NumberValue(5.0)));
         assert_eq!(percent.fields["denominator"].kind, Some(EnvoyKind::StringValue("TEN_THOUSAND".into())));
         for _ in 0..32 {
-            assert_eq!(layer(&runtime.clone().into_iter().rev().collect()), resource);
+            assert_eq!(layer(&runtime.clone().into_iter().rev().collect(), None), resource);
         }
     }
 }

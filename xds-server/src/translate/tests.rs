@@ -104,7 +104,8 @@ fn render(resource: &Resource) -> String {
         M::decode(bytes).expect("translate encodes what it says")
     }
     let body = resource.body.as_slice();
-    let mut text = format!("=== {} {}\n", resource.type_url.rsplit('.').next().unwrap(), resource.name);
+    let ttl = resource.ttl.map(|ttl| format!(" for {ttl:?}")).unwrap_or_default();
+    let mut text = format!("=== {} {}{ttl}\n", resource.type_url.rsplit('.').next().unwrap(), resource.name);
     let parts = if resource.type_url == Listener::type_url() {
         let mut listener: Listener = decode(body);
         let (manager, tls) = match listener.filter_chains.first_mut() {

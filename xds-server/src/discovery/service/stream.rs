@@ -1,7 +1,7 @@
 //! One stream's task: reads requests at their allowed rate, follows its group's snapshot, hands responses to the body.
 //!
 //! While the peer does not read, the task waits to hand over and reads nothing either; when it goes on, it takes the
-//! latest snapshot. Its events: a request, a later snapshot, the peer gone, the service ended.
+//! latest snapshot. Its events: a request, a later snapshot, heartbeats due, the peer gone, the service ended.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -96,7 +96,7 @@ impl Stream {
         let mut pace = Pace::new(limits.requests_per_second, limits.request_burst);
         let mut next = Some(first);
         loop {
-            let turn = match next.take() {
+            let mut turn = match next.take() {
                 Some(request) => {
                     pace.take();
                     let turn = session().on_request(request, SystemTime::now());
@@ -111,7 +111,10 @@ impl Stream {
                 let (node, stream) = (&proxy.id, proxy.stream);
                 tracing::warn!(node, stream, r#type = type_url.short(), %version, reason = message, "configuration refused");
             }
-            registration.report(&session(), turn.responses.iter().map(|r| r.type_url.clone()), turn.answer);
+            let (heartbeats, due) = session().heartbeats(Instant::now().into_std());
+            turn.responses.extend(heartbeats);
+            let pushed = turn.responses.iter().filter(|response| !response.heartbeat);
+            registration.report(&session(), pushed.map(|response| response.type_url.clone()), turn.answer);
             hand_over(turn.responses, out, &registration).await;
             tokio::select! {
                 request = pace.then(requests.message()) => match request? {
@@ -119,6 +122,7 @@ impl Stream {
                     None => return Ok(()),
                 },
                 () = snapshots.changed() => {}
+                () = heartbeat(due) => {}
             }
         }
     }
@@ -146,6 +150,14 @@ impl Stream {
 
     fn peer(&self) -> Option<SocketAddr> {
         self.connection.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr)
+    }
+}
+
+/// Waits until heartbeats are due; where there are none, for ever.
+async fn heartbeat(due: Option<std::time::Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 

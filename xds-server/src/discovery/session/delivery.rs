@@ -7,9 +7,11 @@
 //!
 //! Not here: the order among types, which is the session's.
 
+mod heartbeat;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::response::{Payload, Response};
 use super::status::{Nack, TypeStatus};
@@ -39,6 +41,8 @@ pub(super) struct Delivery {
     /// Names of responses that were NACKed and not replaced since: the client holds something older there.
     rejected: BTreeSet<Arc<str>>,
     outstanding: Option<Response>,
+    /// When the last heartbeat was sent, or what it would be about was first seen.
+    last_heartbeat: Option<Instant>,
     nonce: u64,
     pub status: TypeStatus,
 }
@@ -99,6 +103,7 @@ impl Delivery {
             greeting_owed: false,
             rejected: BTreeSet::new(),
             outstanding: None,
+            last_heartbeat: None,
             nonce: 0,
             status: TypeStatus::default(),
         }
@@ -166,6 +171,10 @@ impl Delivery {
     /// Takes a request's nonce: `None` if it answers nothing, being empty, stale or already answered.
     pub fn answer(&mut self, nonce: &str, error: Option<String>, now: SystemTime) -> Option<Answer> {
         let response = self.outstanding.take_if(|response| &*response.nonce == nonce)?;
+        if response.heartbeat {
+            self.answer_heartbeat(&response, error.is_some());
+            return None;
+        }
         let version = response.version.clone();
         let Some(mut message) = error else {
             match self.sends_full_state() {
@@ -265,7 +274,9 @@ impl Delivery {
         let is_brought = base.is_some_and(|base| base.version() == current.version());
         if !is_brought || self.all_owed || self.owed.contains(name) {
             Standing::NotSent
-        } else if self.outstanding.as_ref().is_some_and(|response| response.payload.get(name).is_some()) {
+        } else if (self.outstanding.as_ref())
+            .is_some_and(|it| !it.heartbeat && it.payload.get(name).is_some())
+        {
             // Also where another was refused before: this one may be accepted.
             Standing::Stale
         } else if self.rejected.contains(name) {
@@ -341,8 +352,11 @@ impl Delivery {
         let wildcard = self.wanted.is_wildcard();
         match claimed {
             Claim::Versions(versions) => {
-                let holds =
-                    |name: &str, version: &str| versions.get(name).is_some_and(|held| held == version);
+                // What expires may do so before its first heartbeat, so it is sent anew.
+                let expires = |name: &str| set.get(name).is_some_and(|resource| resource.ttl().is_some());
+                let holds = |name: &str, version: &str| {
+                    versions.get(name).is_some_and(|held| held == version) && !expires(name)
+                };
                 if versions.is_empty() {
                     self.all_owed = wildcard || !self.wanted.names().is_empty();
                     let unknown = self.wanted.names().iter().filter(|name| set.get(name).is_none());
@@ -362,7 +376,8 @@ impl Delivery {
             // Which names an explicit subscription had at that version is not known, and what else a response left out,
             // so only a wildcard of a type that is always sent whole resumes.
             Claim::Set(version) => {
-                if wildcard && !(self.type_url.is_full_state() && *version == **set.version()) {
+                let resumes = self.type_url.is_full_state() && *version == **set.version();
+                if wildcard && !(resumes && set.expiring().is_empty()) {
                     (self.all_owed, self.greeting_owed) = (true, true);
                 }
                 if !wildcard {
@@ -436,7 +451,8 @@ impl Delivery {
         self.status.sent = Some((version.clone(), nonce.clone()));
         let (flavour, whole) = (self.flavour, self.wanted.is_wildcard());
         let told = self.take_told(&payload, &removed);
-        let response = Response { type_url, version, nonce, payload, removed, told, flavour, whole };
+        let response =
+            Response { type_url, version, nonce, payload, removed, told, heartbeat: false, flavour, whole };
         self.outstanding = Some(response.clone());
         response
     }

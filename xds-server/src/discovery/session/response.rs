@@ -28,6 +28,8 @@ pub struct Response {
     pub removed: Vec<Arc<str>>,
     /// Names it answers without a resource (delta only): hosts that no virtual host of that name is for.
     pub told: Vec<Arc<str>>,
+    /// Whether it says of its resources only that they are to be kept (xDS protocol, "TTL"): no push.
+    pub heartbeat: bool,
     pub(super) flavour: Flavour,
     /// State of the world: what the client subscribes to is the whole set. Only then is the version on the wire the
     /// set's, so that nobody resumes a wildcard by a version of which it had a part.
@@ -60,7 +62,10 @@ impl Response {
 
     /// Bytes of the message but for its header.
     pub fn payload_len(&self) -> usize {
-        self.payload.encoded_len(self.flavour)
+        match self.heartbeat && self.flavour == Flavour::Delta {
+            true => self.payload.iter().map(|resource| self.frame(resource).len()).sum(),
+            false => self.payload.encoded_len(self.flavour),
+        }
     }
 
     /// The message's scalar fields and removed names, encoded.
@@ -127,12 +132,22 @@ impl Response {
     }
 
     fn append(&self, resource: &Resource, buf: &mut BytesMut, at_most: usize) -> bool {
-        let frame = self.flavour.frame(resource);
+        let frame = self.frame(resource);
         let fits = buf.is_empty() || frame.len() > at_most || buf.len() + frame.len() <= at_most;
         if fits {
             buf.extend_from_slice(frame);
         }
         fits
+    }
+}
+
+impl Response {
+    fn frame<'a>(&self, resource: &'a Resource) -> &'a [u8] {
+        match (self.flavour, self.heartbeat) {
+            (Flavour::Delta, false) => resource.delta_frame(),
+            (Flavour::Delta, true) => resource.delta_heartbeat(),
+            (Flavour::StateOfTheWorld, _) => resource.sotw_frame(),
+        }
     }
 }
 
@@ -185,15 +200,6 @@ impl Payload {
             (Payload::All(set), Flavour::StateOfTheWorld) => set.sotw_len(),
             (listed, Flavour::Delta) => listed.iter().map(|resource| resource.delta_len()).sum(),
             (listed, Flavour::StateOfTheWorld) => listed.iter().map(|resource| resource.sotw_len()).sum(),
-        }
-    }
-}
-
-impl Flavour {
-    fn frame(self, resource: &Resource) -> &[u8] {
-        match self {
-            Flavour::Delta => resource.delta_frame(),
-            Flavour::StateOfTheWorld => resource.sotw_frame(),
         }
     }
 }

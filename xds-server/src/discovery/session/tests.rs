@@ -3,6 +3,7 @@
 //! Responses are looked at as a client sees them: encoded, then decoded by prost.
 
 mod delta;
+mod heartbeats;
 mod hosts;
 mod model;
 mod order;
@@ -13,9 +14,11 @@ mod standing;
 
 use std::collections::HashMap;
 
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryResponse, DiscoveryResponse};
+use envoy_types::pb::envoy::service::discovery::v3::{
+    DeltaDiscoveryResponse, DiscoveryResponse, Resource as Envelope,
+};
 use envoy_types::pb::google::rpc::Status;
-use prost::Message;
+use prost::{Message, Name as _};
 
 use super::*;
 use crate::snapshot::SnapshotBuilder;
@@ -134,9 +137,13 @@ impl Seen {
         match response.flavour {
             Flavour::StateOfTheWorld => {
                 let message = DiscoveryResponse::decode(bytes).unwrap();
-                assert!(message.resources.iter().all(|any| any.type_url == message.type_url));
-                let bodies =
-                    message.resources.iter().map(|any| String::from_utf8_lossy(&any.value).into_owned());
+                let bodies = message.resources.iter().map(|any| {
+                    if any.type_url == Envelope::type_url() {
+                        return content(&Envelope::decode(&*any.value).unwrap(), &message.type_url);
+                    }
+                    assert_eq!(any.type_url, message.type_url);
+                    String::from_utf8_lossy(&any.value).into_owned()
+                });
                 Seen {
                     resources: bodies.collect(),
                     removed: vec![],
@@ -147,10 +154,10 @@ impl Seen {
             }
             Flavour::Delta => {
                 let message = DeltaDiscoveryResponse::decode(bytes).unwrap();
-                let named = message.resources.iter().map(|resource| {
-                    let body = &resource.resource.as_ref().unwrap().value;
-                    format!("{}={}", resource.name, String::from_utf8_lossy(body))
-                });
+                let named = message
+                    .resources
+                    .iter()
+                    .map(|resource| format!("{}={}", resource.name, content(resource, &message.type_url)));
                 Seen {
                     resources: named.collect(),
                     removed: message.removed_resources,
@@ -164,6 +171,20 @@ impl Seen {
 
     fn short(&self) -> &'static str {
         TypeUrl::new(&self.type_url).short()
+    }
+}
+
+/// The body, or `~version` for a heartbeat.
+fn content(resource: &Envelope, type_url: &str) -> String {
+    match &resource.resource {
+        Some(any) => {
+            assert_eq!(any.type_url, type_url);
+            String::from_utf8_lossy(&any.value).into_owned()
+        }
+        None => {
+            assert!(resource.ttl.is_some(), "neither content nor a heartbeat: {resource:?}");
+            format!("~{}", resource.version)
+        }
     }
 }
 

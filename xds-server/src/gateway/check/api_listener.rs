@@ -45,7 +45,8 @@ fn group(gateway: &Gateway, pointer: &str, group: &ProxyGroup, problems: &mut Ve
         problems.push(Problem::value(format!("{pointer}/listeners/{index}"), message).help(help));
     } else if first {
         let canary = group.canary.as_ref().is_some_and(|canary| canary.min_requests > 0);
-        let fields = [("runtime", !group.runtime.is_empty()), ("canary/min_requests", canary)];
+        let runtime = !group.runtime.is_empty() || group.runtime_ttl.is_some();
+        let fields = [("runtime", runtime), ("canary/min_requests", canary)];
         for (field, _) in fields.iter().filter(|(_, given)| *given) {
             let name = field.rsplit('/').next().unwrap_or(field);
             let why = match name {

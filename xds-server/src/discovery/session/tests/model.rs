@@ -2,9 +2,11 @@
 //!
 //! The client is the strictest the protocol allows: it refuses a response that holds anything bad and then applies none
 //! of it, forgets what it unsubscribes from, and believes its subscription, not the server. Requests arrive at once,
-//! responses wait in an inbox until the client reads, so that each side acts on old knowledge of the other.
+//! responses wait in an inbox until the client reads, so that each side acts on old knowledge of the other. One name has a
+//! time to live: the client forgets it without a heartbeat, and refuses a heartbeat of what it does not hold.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 
@@ -13,6 +15,9 @@ use super::*;
 const TYPES: [TypeUrl; 5] =
     [TypeUrl::CLUSTER, TypeUrl::ENDPOINT, TypeUrl::EXTENSION, TypeUrl::LISTENER, TypeUrl::ROUTE];
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+/// The name that expires, and when.
+const EXPIRES: &str = "d";
+const TTL: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -27,6 +32,8 @@ enum Step {
     Publish(Vec<(usize, usize, u8)>),
     Clear,
     Reconnect,
+    /// So many seconds go by.
+    Wait(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -41,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => edits.prop_map(Step::Publish),
         1 => Just(Step::Clear),
         1 => Just(Step::Reconnect),
+        2 => (1u64..20).prop_map(Step::Wait),
     ]
 }
 
@@ -55,6 +63,8 @@ struct Subscribed {
     questions: BTreeMap<String, usize>,
     nonce: String,
     accepted: String,
+    /// When [`EXPIRES`] is forgotten, if it is held.
+    expires: Option<Instant>,
 }
 
 impl Subscribed {
@@ -78,6 +88,7 @@ struct World {
     snapshot: Option<Arc<Snapshot>>,
     session: Session,
     inbox: VecDeque<Response>,
+    now: Instant,
     client: BTreeMap<TypeUrl, Subscribed>,
 }
 
@@ -89,6 +100,7 @@ impl World {
             snapshot: None,
             session: Session::new(flavour, Scope::Aggregated, SessionLimits::default()),
             inbox: VecDeque::new(),
+            now: Instant::now(),
             client: TYPES.into_iter().map(|type_url| (type_url, Subscribed::default())).collect(),
         }
     }
@@ -116,6 +128,7 @@ impl World {
                 assert!(self.session.on_snapshot(None).is_empty());
             }
             Step::Reconnect => self.reconnect(),
+            Step::Wait(seconds) => self.wait(Duration::from_secs(seconds)),
         }
         for type_url in &TYPES {
             let unread = self.inbox.iter().filter(|response| response.type_url == *type_url).count();
@@ -128,11 +141,38 @@ impl World {
         for ((t, n), version) in self.content.iter().filter(|(_, version)| **version > 0) {
             let goodness = if version % 5 == 0 { "bad" } else { "good" };
             let body = format!("{}@{version}{goodness}", NAMES[*n]);
-            builder.insert_versioned(&TYPES[*t], NAMES[*n], &body, body.as_bytes());
+            if NAMES[*n] == EXPIRES {
+                let resource = Resource::expiring(&TYPES[*t], EXPIRES, &body, TTL, body.as_bytes());
+                builder.insert_resource(&TYPES[*t], Arc::new(resource));
+            } else {
+                builder.insert_versioned(&TYPES[*t], NAMES[*n], &body, body.as_bytes());
+            }
         }
         let snapshot = Arc::new(builder.build());
         self.snapshot = Some(snapshot.clone());
         self.inbox.extend(self.session.on_snapshot(Some(snapshot)));
+        self.beat();
+    }
+
+    /// What a stream's task does after every turn.
+    fn beat(&mut self) {
+        let (responses, due) = self.session.heartbeats(self.now);
+        self.inbox.extend(responses);
+        assert!(due.is_none_or(|due| due > self.now), "a timer that is over at once");
+    }
+
+    fn wait(&mut self, time: Duration) {
+        self.now += time;
+        for state in self.client.values_mut() {
+            if state.expires.is_some_and(|expires| expires <= self.now) {
+                state.expires = None;
+                if state.held.remove(EXPIRES).is_some() {
+                    // The server does not know, and may announce it as removed.
+                    state.question(EXPIRES);
+                }
+            }
+        }
+        self.beat();
     }
 
     fn subscribe(&mut self, type_url: &TypeUrl, name: &str) {
@@ -210,6 +250,7 @@ impl World {
         };
         let turn = self.session.on_request(request, SystemTime::UNIX_EPOCH).unwrap();
         self.inbox.extend(turn.responses);
+        self.beat();
     }
 
     fn read(&mut self) {
@@ -221,6 +262,9 @@ impl World {
             bodies.map(|body| (body.split('@').next().unwrap().to_owned(), body)).collect();
         let state = self.client.get_mut(&type_url).unwrap();
         state.nonce = seen.nonce.clone();
+        if response.heartbeat && self.flavour == Flavour::Delta {
+            return self.read_heartbeat(&type_url, &seen, &bodies);
+        }
         let bad = bodies.iter().any(|(name, body)| body.ends_with("bad") && state.wants(name));
         if bad {
             bodies.iter().map(|(name, _)| name).chain(&seen.removed).for_each(|name| state.question(name));
@@ -232,6 +276,9 @@ impl World {
         }
         for (name, body) in bodies {
             if state.wants(&name) {
+                if name == EXPIRES {
+                    state.expires = Some(self.now + TTL);
+                }
                 state.held.insert(name, body);
             }
         }
@@ -243,6 +290,20 @@ impl World {
         }
         state.accepted = seen.version;
         self.request(&type_url, &seen.nonce, None, &[], &[], false);
+    }
+
+    fn read_heartbeat(&mut self, type_url: &TypeUrl, seen: &Seen, bodies: &[(String, String)]) {
+        let state = self.client.get_mut(type_url).unwrap();
+        let [(name, body)] = bodies else { panic!("one name has a time to live: {seen:?}") };
+        assert_eq!(name.trim_start_matches('~'), EXPIRES);
+        let is_held = state.held.get(EXPIRES).map(String::as_str) == Some(body.trim_start_matches('~'));
+        if is_held {
+            state.expires = Some(self.now + TTL);
+        } else if state.wants(EXPIRES) {
+            state.question(EXPIRES);
+            return self.request(type_url, &seen.nonce, Some("not held"), &[], &[], false);
+        }
+        self.request(type_url, &seen.nonce, None, &[], &[], false);
     }
 
     fn reconnect(&mut self) {
@@ -267,6 +328,11 @@ impl World {
         self.content.values_mut().filter(|version| **version % 5 == 0 && **version > 0).for_each(|v| *v += 1);
         self.publish();
         self.come_to_rest();
+        // What was lost is missed at the next heartbeat; from then on, nothing is lost any more.
+        for _ in 0..6 {
+            self.wait(TTL / 3);
+            self.come_to_rest();
+        }
     }
 
     fn come_to_rest(&mut self) {
@@ -299,6 +365,10 @@ impl World {
         }
         self.publish();
         assert!(self.inbox.is_empty(), "an idle server sends nothing");
+        let has_timer = self.session.heartbeats(self.now).1.is_some();
+        let mut wanted = self.client.iter().filter(|(_, state)| state.wants(EXPIRES));
+        let expires = wanted.any(|(type_url, _)| snapshot.set(type_url).get(EXPIRES).is_some());
+        assert_eq!(has_timer, expires, "a timer, and what is kept alive by it");
     }
 }
 
