@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds or installs what a fresh Debian machine lacks beside Rust: a C compiler, and an Envoy of at least 1.34.
 # Progress goes to stderr. The path of the Envoy binary is stdout's last line, and is kept in .run/envoy-path.
-# With `--test` or `--bench`, also what only those use: curl and gRPC's own xDS clients, or a load generator.
+# With `--test` or `--bench`, also what only those use: curl, etcd and gRPC's own xDS clients, or a load generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -97,9 +97,10 @@ command -v cargo >/dev/null || fail "cargo is missing: install Rust first (rustu
 command -v cc >/dev/null || install "a C compiler and linker" gcc libc6-dev
 
 case ${1:-} in
-    # A test pastes the launcher's requests, as a user would.
     --test)
+        # A test pastes the launcher's requests, as a user would.
         command -v curl >/dev/null || install "curl" curl
+        { command -v etcd && command -v etcdctl; } >/dev/null || install "etcd" etcd-server etcd-client
         install_grpc_clients
         ;;
     --bench)

@@ -13,6 +13,7 @@
 
 pub mod bench;
 pub mod envoy;
+pub mod etcd;
 pub mod gateway;
 pub mod http_client;
 pub mod launcher;
@@ -22,6 +23,7 @@ pub mod ports;
 pub mod process;
 pub mod random_gateway;
 pub mod render;
+pub mod replica;
 pub mod runtime;
 pub mod slow_link;
 pub mod soak;

@@ -14,6 +14,25 @@ pub fn bootstrap(text: &str, ports: &Ports) -> Result<String> {
     serde_yaml::to_string(&document).context("writing the bootstrap")
 }
 
+/// An Envoy bootstrap whose cluster `xds-server` has these loopback ports as its endpoints, in place of its one.
+pub fn with_replicas(text: &str, replicas: &[u16]) -> Result<String> {
+    let mut document: Value = serde_yaml::from_str(text).context("the bootstrap is no YAML")?;
+    let endpoints = document["static_resources"]["clusters"][0]["load_assignment"]["endpoints"][0]
+        .get_mut("lb_endpoints")
+        .and_then(Value::as_sequence_mut)
+        .context("the bootstrap's first cluster has no endpoints")?;
+    let one = endpoints.first().context("the bootstrap's first cluster has no endpoint")?.clone();
+    *endpoints = replicas
+        .iter()
+        .map(|port| {
+            let mut endpoint = one.clone();
+            endpoint["endpoint"]["address"]["socket_address"]["port_value"] = Value::from(*port);
+            endpoint
+        })
+        .collect();
+    serde_yaml::to_string(&document).context("writing the bootstrap")
+}
+
 /// An Envoy bootstrap whose node has these strings in its metadata.
 pub fn labelled(text: &str, labels: &[(&str, &str)]) -> Result<String> {
     let mut document: Value = serde_yaml::from_str(text).context("the bootstrap is no YAML")?;

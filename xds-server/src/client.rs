@@ -95,6 +95,7 @@ impl Client {
 pub struct Document {
     pub now: u64,
     pub config: Config,
+    pub etcd: Option<Etcd>,
     pub groups: BTreeMap<String, Group>,
     pub proxies: Vec<Proxy>,
 }
@@ -106,10 +107,21 @@ pub struct Document {
 pub struct Config {
     pub source: String,
     pub version: String,
+    pub revision: Option<i64>,
     pub groups: Vec<String>,
     pub loaded_at: u64,
     pub error: Option<ConfigError>,
     pub warnings: Vec<ConfigWarning>,
+}
+
+/// See `source::etcd::EtcdStatus`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "described there")]
+pub struct Etcd {
+    pub connected: bool,
+    pub error: Option<String>,
+    pub since: u64,
 }
 
 /// See `gateway::Located`.

@@ -1,7 +1,10 @@
-//! From files to desired state: reads, checks, and hands on what is right; reports what is wrong and keeps
+//! From texts to desired state: reads, checks, and hands on what is right; reports what is wrong and keeps
 //! what was right before.
 
-use std::path::{Path, PathBuf};
+mod look;
+mod pushed;
+
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
@@ -9,11 +12,14 @@ use crate::gateway::{self, Located, Problem, ReferencedFiles, Report, SourceFile
 use crate::rollout::{Desired, Rollout};
 use crate::source::file::{self, FileSource, ReadError};
 use crate::source::key_url::KeyFetcher;
-use crate::source::referenced;
 use crate::source::watch::Watch;
+use crate::source::{Moment, Source, referenced};
 use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
 use crate::translate::{self, KeySets};
+pub use look::{First, first};
+use look::{Looked, look};
+pub use pushed::{Checked, check_texts};
 
 /// Why a configuration can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -36,10 +42,18 @@ pub enum ConfigError {
 /// # Errors
 /// When it can't be read, or is wrong.
 pub fn load(source: &FileSource, before: &ReferencedFiles) -> Result<Desired, ConfigError> {
-    let read_at = Instant::now();
-    let files = source.read()?;
-    let version = file::version(&files);
-    check(files, version.clone(), source.base_dir(), before, read_at)
+    judge(source.read(), source.base_dir(), before)
+}
+
+/// What was read is right, or why not. Blocks.
+fn judge(
+    texts: Result<Vec<SourceFile>, ReadError>,
+    base_dir: &Path,
+    before: &ReferencedFiles,
+) -> Result<Desired, ConfigError> {
+    let (texts, read_at) = (texts?, Instant::now());
+    let version = file::version(&texts);
+    check(texts, version.clone(), base_dir, before, read_at)
         .map_err(|report| ConfigError::Wrong { version, report })
 }
 
@@ -73,24 +87,26 @@ fn check(
     })
 }
 
-/// What is served, and what is wrong with what is on disk; for the status page.
+/// What is served, and what is wrong with what is there; for the status page.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct ConfigStatus {
-    /// File or folder.
-    pub source: PathBuf,
+    /// File or folder, or where in etcd.
+    pub source: String,
     /// Version that is served.
     pub version: String,
+    /// Revision of etcd that it is of. `null` where it is of files.
+    pub revision: Option<i64>,
     /// Groups of proxies that it names.
     pub groups: Vec<String>,
     /// When it was read, in seconds since 1970.
     pub loaded_at: u64,
-    /// Why what is on disk is not served. `null` when it is.
+    /// Why what is on disk, or in etcd, is not served. `null` when it is.
     pub error: Option<ConfigProblem>,
     /// What people should look at, though everything is served: files that went bad, certificates out of date.
     pub warnings: Vec<Located>,
 }
 
-/// What is wrong with what is on disk.
+/// What is wrong with what is on disk, or in etcd.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct ConfigProblem {
     /// Version of what is wrong. `null` when the files can't be read at all.
@@ -105,7 +121,7 @@ pub struct ConfigProblem {
 
 /// Follows a configuration while it is edited.
 pub struct Follow {
-    source: FileSource,
+    source: Source,
     watch: Watch,
     rollout: Rollout,
     fetcher: KeyFetcher,
@@ -117,19 +133,24 @@ pub struct Follow {
 impl Follow {
     /// Starts with a configuration that was read already. Must be called within a runtime.
     pub fn start(
-        source: FileSource,
-        first: Desired,
+        source: Source,
+        first: First,
         watch: Watch,
         fetcher: KeyFetcher,
         rollout: Rollout,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let status = ConfigStatus { source: source.path().to_owned(), ..ConfigStatus::default() };
-        let current = Arc::new(first);
-        let mut follow =
-            Self { source, watch, rollout, fetcher, metrics, current, status: Arc::new(Mutex::new(status)) };
+        let First { desired, moment, newest, error } = first;
+        let revision = moment.revision();
+        let status = ConfigStatus { source: source.to_string(), revision, ..ConfigStatus::default() };
+        let (current, status) = (Arc::new(desired), Arc::new(Mutex::new(status)));
+        let mut follow = Self { source, watch, rollout, fetcher, metrics, current, status };
         follow.accept();
         follow.warn(&follow.current.warnings);
+        if let Some(error) = error {
+            follow.reject(&error);
+        }
+        follow.source.judged(&newest);
         follow
     }
 
@@ -142,26 +163,43 @@ impl Follow {
     pub async fn run(mut self) {
         loop {
             self.watch_files();
-            self.watch.changed().await;
-            let (source, current) = (self.source.clone(), Arc::clone(&self.current));
-            // The files may be on a slow disk, and many.
-            let load = tokio::task::spawn_blocking(move || load(&source, &current.files));
-            let Ok(result) = load.await else { continue };
-            match result {
-                Ok(desired) => {
-                    self.warn(&desired.warnings);
-                    if self.is_served(&desired) {
-                        self.set_error(None);
-                    } else {
-                        self.current = Arc::new(desired);
-                        self.accept();
+            tokio::select! {
+                () = self.watch.changed() => {}
+                // A transaction is whole: nothing has to settle.
+                () = self.source.changed() => {}
+            }
+            let floor = lock(&self.status).revision.unwrap_or(0);
+            let Looked { newest, found, error } = look(&self.source, &self.current, floor).await;
+            let found_none = found.is_none();
+            if let Some((desired, moment)) = found {
+                self.take(desired, &moment).await;
+            }
+            self.source.judged(&newest);
+            match error {
+                None => drop(self.set_error(None)),
+                Some(error) => {
+                    if found_none {
+                        self.refresh();
                     }
-                }
-                Err(error) => {
-                    self.refresh();
                     self.reject(&error);
                 }
             }
+        }
+    }
+
+    /// Serves what is right.
+    async fn take(&mut self, desired: Desired, moment: &Moment) {
+        self.warn(&desired.warnings);
+        let revision = moment.revision();
+        if lock(&self.status).revision != revision {
+            // Before any proxy has it: a restart must not take it back.
+            let (source, moment) = (self.source.clone(), moment.clone());
+            drop(tokio::task::spawn_blocking(move || source.keep(&moment)).await);
+            lock(&self.status).revision = revision;
+        }
+        if !self.is_served(&desired) {
+            self.current = Arc::new(desired);
+            self.accept();
         }
     }
 
@@ -186,13 +224,14 @@ impl Follow {
 
     /// Links may lead elsewhere than before, and the YAML may name other files.
     fn watch_files(&mut self) {
-        let mut paths = vec![self.source.path().to_owned()];
+        let mut paths: Vec<_> = self.source.path().map(Path::to_owned).into_iter().collect();
         paths.extend(referenced::paths(&self.current.gateway, self.source.base_dir()));
         self.watch.watch(&paths);
     }
 
     fn accept(&mut self) {
-        tracing::info!(version = self.current.version, "configuration accepted");
+        let revision = lock(&self.status).revision;
+        tracing::info!(version = self.current.version, revision, "configuration accepted");
         self.metrics.reloaded(true);
         self.fetcher.follow(&self.current.gateway);
         self.rollout.apply(&self.current);
@@ -260,7 +299,7 @@ impl Follow {
         let is_news = said(&status.error) != said(&error);
         if is_news {
             if error.is_none() {
-                tracing::info!(version = status.version, "the files are right again, and as served");
+                tracing::info!(version = status.version, "the configuration is right again, and as served");
                 self.metrics.reloaded(true);
             }
             status.error = error;

@@ -19,6 +19,7 @@ use crate::discovery::{Registry, SnapshotCache};
 use crate::follow::ConfigStatus;
 use crate::load_reports::{LoadReports, Loads};
 use crate::rollout::{GroupStatus, Statuses};
+use crate::source::etcd::{Etcd, EtcdStatus};
 use crate::source::module::{ModuleStatus, ModuleStore};
 use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
@@ -28,6 +29,8 @@ use crate::telemetry::Metrics;
 pub struct Sources {
     /// What is served and what is wrong.
     pub config: Arc<Mutex<ConfigStatus>>,
+    /// Where that comes from, if it is no file.
+    pub etcd: Option<Etcd>,
     /// Where each group is.
     pub groups: Statuses,
     /// Who is connected.
@@ -61,6 +64,8 @@ struct Status {
     /// When this was said, in seconds since 1970.
     now: u64,
     config: ConfigStatus,
+    /// How it stands with etcd. `null` where the configuration is in files.
+    etcd: Option<EtcdStatus>,
     groups: std::collections::BTreeMap<String, GroupStatus>,
     proxies: Vec<Proxy>,
     /// By group and cluster, as the proxies report it.
@@ -105,9 +110,10 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
     let groups = lock(&sources.groups).clone();
     let proxies = sources.registry.list().iter().map(|connected| proxy(connected, &groups)).collect();
     let config = lock(&sources.config).clone();
+    let etcd = sources.etcd.as_ref().map(Etcd::status);
     let load = sources.reports.by_cluster(&sources.cache);
     let modules = sources.modules.as_ref().map(ModuleStore::status).unwrap_or_default();
-    Json(Status { now: unix_seconds(SystemTime::now()), config, groups, proxies, load, modules })
+    Json(Status { now: unix_seconds(SystemTime::now()), config, etcd, groups, proxies, load, modules })
 }
 
 fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, GroupStatus>) -> Proxy {
@@ -151,7 +157,8 @@ async fn ready(State(sources): State<Sources>) -> (StatusCode, &'static str) {
 async fn metrics(State(sources): State<Sources>) -> Response {
     let groups = lock(&sources.groups).clone();
     let load = sources.reports.by_cluster(&sources.cache);
-    match sources.metrics.render(&sources.registry, &groups, &load) {
+    let etcd = sources.etcd.as_ref().map(|etcd| (etcd.status(), lock(&sources.config).revision.unwrap_or(0)));
+    match sources.metrics.render(&sources.registry, &groups, &load, etcd.as_ref()) {
         Ok(text) => {
             let mut response = text.into_response();
             let kind = HeaderValue::from_static("text/plain; version=0.0.4");

@@ -1,7 +1,7 @@
 //! Tollgate's control plane: desired state in, xDS out.
 //!
 //! ```text
-//! source (files) → gateway (YAML model, checked) → translate (Envoy protos) → snapshot (immutable, versioned)
+//! source (files, etcd) → gateway (YAML model, checked) → translate (Envoy protos) → snapshot (immutable, versioned)
 //!    → rollout (who may move to it, and when) → discovery (per-stream xDS state) → Envoy → load_reports
 //! ```
 //!
@@ -12,11 +12,12 @@ use std::process::ExitCode;
 
 use client::Client;
 use settings::client::{Status, Wait};
-use settings::{Cli, Command, Serve, Validate};
+use settings::{Cli, Command, Push, Serve, Validate};
 
 pub mod client;
 pub mod client_status;
 pub mod discovery;
+mod fence;
 pub mod follow;
 pub mod gateway;
 pub mod http;
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(settings) => serve(&settings),
         Command::Validate(settings) => validate(&settings),
+        Command::Push(settings) => push(&settings),
         Command::Status(settings) => status(&settings),
         Command::Wait(settings) => wait(&settings),
         Command::Reference => print(&reference::markdown()),
@@ -97,6 +99,35 @@ fn validate(settings: &Validate) -> ExitCode {
     }
 }
 
+fn push(settings: &Push) -> ExitCode {
+    if !settings.etcd.is_set() {
+        return fail(
+            BAD_USAGE,
+            "nobody says where etcd is: set --etcd-endpoints, or TOLLGATE_ETCD_ENDPOINTS",
+        );
+    }
+    if let Err(error) = settings.etcd.check() {
+        return fail(BAD_USAGE, &error);
+    }
+    let checked = match follow::check_texts(&source::file::FileSource::new(&settings.path)) {
+        Ok(checked) => checked,
+        Err(error) => return fail(BAD_CONFIGURATION, &error.to_string()),
+    };
+    for warning in &checked.warnings {
+        let _ = writeln!(std::io::stderr(), "{warning}\n");
+    }
+    let pushed = on_runtime(source::etcd::push::push(&settings.etcd, &checked.documents));
+    match pushed {
+        Ok(Ok(_)) if settings.quiet => print(&format!("{}\n", checked.version)),
+        Ok(Ok(pushed)) => print(&format!(
+            "{} holds version {} at revision {}: {} keys written, {} deleted\n",
+            settings.etcd, checked.version, pushed.revision, pushed.put, pushed.deleted
+        )),
+        Ok(Err(error)) => fail(FAILED, &error.to_string()),
+        Err(error) => fail(FAILED, &error),
+    }
+}
+
 fn status(settings: &Status) -> ExitCode {
     ask(&settings.server.server, async |client| match settings.watch {
         true => {
@@ -121,14 +152,15 @@ fn ask(server: &str, question: impl AsyncFnOnce(Client) -> Result<String, String
         Ok(client) => client,
         Err(error) => return fail(BAD_USAGE, &error.to_string()),
     };
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(FAILED, &format!("can't start: {error}")),
-    };
-    match runtime.block_on(question(client)) {
+    match on_runtime(question(client)).flatten() {
         Ok(text) => print(&text),
         Err(error) => fail(FAILED, &error),
     }
+}
+
+fn on_runtime<T>(task: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|error| format!("can't start: {error}"))?.block_on(task))
 }
 
 /// Resolves at SIGTERM or SIGINT.

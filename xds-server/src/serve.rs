@@ -10,14 +10,16 @@ use tokio::net::TcpListener;
 
 use crate::client_status::{AnswerLimits, ClientStatusService};
 use crate::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
+use crate::fence::fence;
 use crate::follow::{self, ConfigError, Follow};
-use crate::gateway::ReferencedFiles;
 use crate::http::{self, Sources};
 use crate::load_reports::LoadReports;
 use crate::load_reports::service::LoadService;
 use crate::modules::{Delivery, Told};
 use crate::rollout::{Context, Rollout};
 use crate::settings::Serve;
+use crate::source::Source;
+use crate::source::etcd::{Etcd, EtcdError};
 use crate::source::file::FileSource;
 use crate::source::key_store::KeyStore;
 use crate::source::key_url::KeyFetcher;
@@ -31,6 +33,9 @@ pub enum StartError {
     /// The configuration can't be read or is wrong; nothing was bound.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// etcd can't be asked, and nothing is known of it; nothing was bound.
+    #[error("can't read the configuration from etcd: {0}")]
+    Etcd(#[from] EtcdError),
     /// A filter can't be served; nothing was bound.
     #[error("{0}; build the filters with `make wasm`, or see --wasm-dir and --wasm-delivery")]
     Module(#[from] ModuleError),
@@ -48,7 +53,7 @@ impl StartError {
         match self {
             Self::Config(_) | Self::Module(_) => crate::BAD_CONFIGURATION,
             Self::Usage(_) => crate::BAD_USAGE,
-            Self::System(_) => crate::FAILED,
+            Self::Etcd(_) | Self::System(_) => crate::FAILED,
         }
     }
 }
@@ -58,6 +63,7 @@ pub struct Server {
     grpc: TcpListener,
     http: TcpListener,
     follow: Follow,
+    etcd: Option<Etcd>,
     modules: Told,
     discovery: DiscoveryService,
     load: LoadService,
@@ -71,8 +77,8 @@ impl Server {
     /// # Errors
     /// Before anything is bound: when the configuration is wrong. After: when a socket is taken.
     pub async fn build(settings: &Serve) -> Result<Self, StartError> {
-        let source = FileSource::new(&settings.config);
-        let first = follow::load(&source, &ReferencedFiles::default())?;
+        let source = open(settings).await?;
+        let first = follow::first(&source).await?;
         let modules = Delivery::open(settings)?;
         let grpc = bind("grpc", settings.grpc_address).await?;
         let http = bind("http", settings.http_address).await?;
@@ -94,9 +100,12 @@ impl Server {
             metrics: Arc::clone(&metrics),
         });
         let groups = rollout.statuses();
+        let etcd = source.etcd().cloned();
         let follow = Follow::start(source, first, watch, fetcher, rollout, Arc::clone(&metrics));
+        let fence = etcd.clone().map(|etcd| fence(etcd, follow.status(), Arc::clone(&groups)));
         let sources = Sources {
             config: follow.status(),
+            etcd: etcd.clone(),
             groups,
             registry: registry.clone(),
             reports: reports.clone(),
@@ -104,12 +113,12 @@ impl Server {
             metrics,
             modules: store,
         };
-        let discovery = DiscoveryService::new(cache, registry, Limits::default());
+        let discovery = DiscoveryService::new(cache, registry, Limits::default()).with_fence(fence);
         let interval = settings.load_reporting.load_report_interval;
         let load = LoadService::new(discovery.clone(), reports, interval);
         let visibility = settings.client_status.visibility;
         let client_status = ClientStatusService::new(discovery.clone(), visibility, AnswerLimits::default());
-        Ok(Self { grpc, http, follow, modules, discovery, load, client_status, sources })
+        Ok(Self { grpc, http, follow, etcd, modules, discovery, load, client_status, sources })
     }
 
     /// Where Envoys connect, with the real port.
@@ -133,13 +142,19 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, modules, discovery, load, client_status, sources } = self;
+        let Self { grpc, http, follow, etcd, modules, discovery, load, client_status, sources } = self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
         let mut follow = tokio::spawn(follow.run());
+        let mut etcd = tokio::spawn(async move {
+            match etcd {
+                Some(etcd) => etcd.run().await,
+                None => std::future::pending().await,
+            }
+        });
         let mut modules = tokio::spawn(modules.run());
         let mut pages = tokio::spawn(
             axum::serve(http, http::router(sources))
@@ -158,17 +173,28 @@ impl Server {
             }
             ended = &mut pages => anyhow::bail!("the HTTP server ended: {ended:?}"),
             ended = &mut follow => anyhow::bail!("nobody follows the configuration any more: {ended:?}"),
+            ended = &mut etcd => anyhow::bail!("nobody follows etcd any more: {ended:?}"),
             ended = &mut modules => anyhow::bail!("nobody follows the filters any more: {ended:?}"),
         }
         tracing::info!("stopping: ending all streams");
         stop.send_replace(true);
         follow.abort();
+        etcd.abort();
         modules.abort();
         served.await.context("the gRPC server failed")?;
         // A page that is still read must not hold up the end.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), pages).await;
         tracing::info!("stopped");
         Ok(())
+    }
+}
+
+/// Where the configuration comes from.
+async fn open(settings: &Serve) -> Result<Source, StartError> {
+    settings.etcd.check().map_err(StartError::Usage)?;
+    match settings.etcd.is_set() {
+        true => Ok(Source::Etcd(Etcd::open(&settings.etcd, &settings.state_dir).await?)),
+        false => Ok(Source::Files(FileSource::new(&settings.config))),
     }
 }
 

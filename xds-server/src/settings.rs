@@ -10,6 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub mod client;
+pub mod etcd;
 pub mod wasm;
 pub use client_status::ClientStatus;
 pub use load_reports::LoadReporting;
@@ -42,6 +43,8 @@ pub enum Command {
     Serve(Box<Serve>),
     /// Check a gateway as `serve` would, and say what is wrong with it.
     Validate(Validate),
+    /// Check a gateway, and write it into etcd in one transaction.
+    Push(Push),
     /// Show what a running server serves, and how its proxies stand.
     Status(client::Status),
     /// Wait until every proxy has accepted a version: what pipelines need.
@@ -63,12 +66,49 @@ pub struct Validate {
     pub quiet: bool,
 }
 
+/// Settings of `push`.
+#[derive(Debug, Args)]
+#[command(after_long_help = PUSH_EXAMPLES)]
+pub struct Push {
+    /// The gateway: a folder of YAML files, or one file. Each is written under the prefix and its own name.
+    pub path: PathBuf,
+
+    /// Where to.
+    #[command(flatten)]
+    pub etcd: etcd::Etcd,
+
+    /// Print the version alone, as `wait --version` takes it.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+const PUSH_EXAMPLES: &str = "\
+What is under the prefix afterwards is exactly what is in the folder: keys whose files are gone are deleted. All of it is
+one transaction, so servers take it as one change. A gateway that is wrong is not written. Files that the YAML names
+(certificates, key sets) are not written either: they are read by each server, from its own disk, and only warned of here.
+
+Examples:
+  xds-server push gateway/ --etcd-endpoints 10.0.0.1:2379,10.0.0.2:2379
+  version=$(xds-server push --quiet gateway/) && xds-server wait --version $version    # with TOLLGATE_ETCD_ENDPOINTS set
+
+Exit codes:
+  0 etcd holds it   1 etcd can't be reached, or refuses   2 bad usage   78 the gateway is wrong (nothing was written)";
+
 /// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
 pub struct Serve {
     /// The gateway: a YAML file, or a folder of them.
-    #[arg(long, env = "TOLLGATE_CONFIG", default_value = "envoy-configs/gateway.yaml")]
+    #[arg(
+        long,
+        env = "TOLLGATE_CONFIG",
+        default_value = "envoy-configs/gateway.yaml",
+        conflicts_with = "etcd_endpoints"
+    )]
     pub config: PathBuf,
+
+    /// The gateway, where it is in etcd.
+    #[command(flatten)]
+    pub etcd: etcd::Etcd,
 
     /// Where Envoys connect: xDS over gRPC, aggregated (ADS). Port 0 takes a free one; the log says which.
     #[arg(long, env = "TOLLGATE_GRPC_ADDRESS", default_value = "127.0.0.1:18000")]
@@ -107,7 +147,8 @@ pub struct Serve {
     #[command(flatten)]
     pub client_status: ClientStatus,
 
-    /// Folder for what a restart must still know: the issuers' keys that were fetched last.
+    /// Folder for what a restart must still know: the issuers' keys that were fetched last, and the last good gateway
+    /// of etcd. Two servers must not share one.
     #[arg(long, env = "TOLLGATE_STATE_DIR", default_value = ".run/xds-server")]
     pub state_dir: PathBuf,
 

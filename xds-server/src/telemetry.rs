@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::load_reports::Loads;
 use crate::rollout::GroupStatus;
+use crate::source::etcd::EtcdStatus;
 
 /// Human text on a terminal, JSON lines elsewhere; always to standard error.
 ///
@@ -80,7 +81,8 @@ impl Metrics {
         self.propagation.with_label_values(&[group]).observe(took.as_secs_f64());
     }
 
-    /// Prometheus text of everything, with what the discovery service counts and the proxies report.
+    /// Prometheus text of everything, with what the discovery service counts and the proxies report; with `etcd`, how it
+    /// stands, and the revision that is served.
     ///
     /// # Errors
     /// When a metric can't be written.
@@ -89,11 +91,15 @@ impl Metrics {
         discovery: &crate::discovery::Registry,
         groups: &BTreeMap<String, GroupStatus>,
         load: &Loads,
+        etcd: Option<&(EtcdStatus, i64)>,
     ) -> Result<String, prometheus::Error> {
         let mut families = self.registry.gather();
         families.extend(discovery_metrics(discovery)?.gather());
         families.extend(group_metrics(discovery, groups)?.gather());
         families.extend(load_metrics(load)?.gather());
+        if let Some((status, served)) = etcd {
+            families.extend(etcd_metrics(status, *served)?.gather());
+        }
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
@@ -145,6 +151,21 @@ fn group_metrics(
         }
     }
     for gauge in [proxies, pending, held, resources, bytes] {
+        registry.register(Box::new(gauge))?;
+    }
+    Ok(registry)
+}
+
+/// Whether changes in etcd are heard of, and how far they have come.
+fn etcd_metrics(status: &EtcdStatus, served: i64) -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    for (name, help, value) in [
+        ("tollgate_etcd_connected", "1 while changes in etcd are heard of", i64::from(status.connected)),
+        ("tollgate_etcd_revision", "Revision of the last change in etcd that was heard of", status.revision),
+        ("tollgate_config_revision", "Revision of etcd that is served", served),
+    ] {
+        let gauge = IntGauge::new(name, help)?;
+        gauge.set(value);
         registry.register(Box::new(gauge))?;
     }
     Ok(registry)

@@ -70,6 +70,9 @@ fn lines(document: &Document) -> String {
     for warning in &document.config.warnings {
         text += &format!("{}\n", plain(&warning.to_string()));
     }
+    if let Some(error) = document.etcd.as_ref().and_then(|etcd| etcd.error.as_ref()) {
+        text += &format!("etcd is not followed: {}\n", plain(error));
+    }
     let error = document.config.error.as_ref();
     text + &error.map_or_else(String::new, |error| format!("error: {}\n", plain(&error.text)))
 }
@@ -77,7 +80,14 @@ fn lines(document: &Document) -> String {
 fn tables(document: &Document) -> String {
     let config = &document.config;
     let age = seconds(document.now.saturating_sub(config.loaded_at));
-    let mut text = format!("version {} of {}, for {age}\n\n", config.version, plain(&config.source));
+    let revision = config.revision.map(|revision| format!(" at revision {revision}")).unwrap_or_default();
+    let mut text = format!("version {} of {}{revision}, for {age}\n", config.version, plain(&config.source));
+    if let Some(etcd) = document.etcd.as_ref().filter(|etcd| !etcd.connected) {
+        let (age, reason) = (seconds(document.now.saturating_sub(etcd.since)), etcd.error.as_deref());
+        text +=
+            &format!("etcd is not followed for {age}: {}\n", plain(reason.unwrap_or("not connected yet")));
+    }
+    text.push('\n');
 
     let mut rows = vec![
         ["GROUP", "VERSION", "STAGE", "PROXIES", "ARRIVED", "REFUSED", "PENDING", "RESOURCES"]
@@ -171,7 +181,8 @@ mod tests {
     fn tables_show_who_refused_what_and_why() {
         let document: Document = serde_json::from_value(json!({
             "now": 100_000,
-            "config": { "source": "g.yaml", "version": "abc", "loaded_at": 99_000,
+            "etcd": { "connected": false, "error": "a:1: no\u{1b}", "since": 99_998 },
+            "config": { "source": "g.yaml", "version": "abc", "revision": 7, "loaded_at": 99_000,
                         "warnings": [{ "file": "g.yaml", "line": 3, "column": 7, "message": "a.key is not the key" }],
                         "error": { "text": "error: no\n --> g.yaml:1:1\n", "since": 99_990 } },
             "groups": { "edge": { "version": "abc", "stage": "move", "proxies": 4, "arrived": 1, "refused": 1,
@@ -183,7 +194,8 @@ mod tests {
         .unwrap();
         let shown = tables(&document);
         for line in [
-            "version abc of g.yaml, for 16m 40s",
+            "version abc of g.yaml at revision 7, for 16m 40s",
+            "etcd is not followed for 2s: a:1: no",
             "edge   abc      move   4        1        1        3        0",
             "  edge holds Cluster api: bad",
             "edge-1  edge   envoy 1.40.0  127.0.0.1:1  1h 1m      refused",

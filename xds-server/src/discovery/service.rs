@@ -11,6 +11,7 @@ mod methods;
 mod stream;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub struct Peer<'a> {
 /// Chooses the group whose snapshot a peer is served, or refuses it with a reason it is told.
 pub type Grouping = Arc<dyn Fn(&Peer<'_>) -> Result<String, String> + Send + Sync>;
 
+/// What every stream waits for before it is served, so that it is served nothing that is already old elsewhere.
+pub type Fence = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
 /// The discovery services. Clones are the same service.
 #[derive(Clone)]
 pub struct DiscoveryService {
@@ -47,6 +51,7 @@ pub struct DiscoveryService {
     registry: Registry,
     limits: Arc<Limits>,
     grouping: Grouping,
+    fence: Option<Fence>,
     streams: Arc<Semaphore>,
     ended: Arc<watch::Sender<bool>>,
 }
@@ -60,6 +65,7 @@ impl DiscoveryService {
             streams: Arc::new(Semaphore::new(limits.streams.min(Semaphore::MAX_PERMITS))),
             limits: Arc::new(limits),
             grouping: Arc::new(|peer| Ok(peer.node.cluster.clone())),
+            fence: None,
             ended: Arc::new(watch::Sender::new(false)),
         }
     }
@@ -67,6 +73,11 @@ impl DiscoveryService {
     /// Chooses groups another way, by certificate say.
     pub fn with_grouping(self, grouping: Grouping) -> DiscoveryService {
         DiscoveryService { grouping, ..self }
+    }
+
+    /// Has every stream wait before it is served.
+    pub fn with_fence(self, fence: Option<Fence>) -> DiscoveryService {
+        DiscoveryService { fence, ..self }
     }
 
     /// The methods, to which other gRPC services may be added.

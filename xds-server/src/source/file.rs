@@ -10,7 +10,7 @@ use crate::gateway::SourceFile;
 /// Bytes in one file at most: far above any gateway written by people, far below what hurts.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 /// Files in one folder at most.
-const MAX_FILES: usize = 10_000;
+pub(super) const MAX_FILES: usize = 10_000;
 
 /// Why desired state can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +47,12 @@ pub enum ReadError {
         /// The folder.
         path: PathBuf,
     },
+    /// An etcd without any document.
+    #[error("there is no key under the prefix in etcd; `xds-server push` writes some")]
+    NoKeys,
+    /// The server is going down, or found a mistake of its own.
+    #[error("reading the configuration was given up")]
+    GaveUp,
 }
 
 /// A file, or a folder whose `.yaml` and `.yml` files count, in the order of their names. Hidden files (as
@@ -111,13 +117,32 @@ pub(super) fn read_file(path: &Path) -> Result<SourceFile, ReadError> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(io)?;
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    Ok(SourceFile { path: path.to_owned(), text: text_of(path, bytes)? })
+}
+
+/// What was read from `path`, as text.
+pub(super) fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, ReadError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(ReadError::TooLarge { path: path.to_owned() });
     }
     let text = String::from_utf8(bytes).map_err(|_| ReadError::NotText { path: path.to_owned() })?;
     // Some editors mark UTF-8; YAML would take the mark for a document.
-    let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-    Ok(SourceFile { path: path.to_owned(), text })
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Replaces a file in one step, for its owner's eyes only: a crash leaves the old one.
+pub(super) fn replace(path: &Path, text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let new = path.with_extension("new");
+    let options = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
+    let mut file = options?;
+    file.write_all(text.as_bytes())?;
+    file.sync_data()?;
+    std::fs::rename(new, path)
 }
 
 /// The version of a configuration: 16 hexadecimal digits of a hash of its texts. Equal texts give equal

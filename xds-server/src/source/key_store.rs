@@ -1,12 +1,12 @@
 //! The last good key sets of issuers, kept on disk, so that a restart while an issuer is down takes no working key
 //! away from any Envoy.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::file::read_file;
+use super::file::{read_file, replace};
 
 /// A folder with a file for each URL.
 #[derive(Debug, Clone)]
@@ -31,7 +31,8 @@ impl KeyStore {
     /// Keeps a key set. Without it, the server works all the same: a failure is only told.
     pub fn put(&self, url: &str, set: &Value) {
         let path = self.path(url);
-        if let Err(error) = write(&self.folder, &path, &json!({"url": url, "jwks": set}).to_string()) {
+        // A key set may hold symmetric keys.
+        if let Err(error) = replace(&path, &json!({"url": url, "jwks": set}).to_string()) {
             tracing::warn!(file = %path.display(), %error, "can't keep an issuer's keys for the next start");
         }
     }
@@ -39,18 +40,6 @@ impl KeyStore {
     fn path(&self, url: &str) -> PathBuf {
         self.folder.join(format!("jwks-{:016x}.json", xxh3_64(url.as_bytes())))
     }
-}
-
-/// Replaces the file in one step: a crash leaves the old one.
-fn write(folder: &Path, path: &Path, text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::create_dir_all(folder)?;
-    let new = path.with_extension("new");
-    // A key set may hold symmetric keys.
-    let options = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new);
-    options?.write_all(text.as_bytes())?;
-    std::fs::rename(new, path)
 }
 
 #[cfg(test)]

@@ -84,6 +84,9 @@ impl Stream {
         let first = tokio::time::timeout(limits.first_request, requests.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
         let Some(mut first) = first else { return Ok(()) };
+        if let Some(fence) = &self.service.fence {
+            fence().await;
+        }
 
         let session = Arc::new(Mutex::new(Session::new(self.flavour, self.scope.clone(), limits.session)));
         let registration = self.service.registry.connect(self.identify(&mut first)?, session.clone());
