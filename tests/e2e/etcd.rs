@@ -8,7 +8,14 @@ use std::{
 };
 
 use serde_json::Value;
-use tollgate_tests::{etcd::Etcd, ports::Ports, replica::Replica, toolbox::Toolbox, work_dir};
+use tollgate_tests::{
+    etcd::{Etcd, PASSWORD, TlsFiles},
+    ports::{self, Ports},
+    replica::Replica,
+    tls::Authority,
+    toolbox::Toolbox,
+    work_dir,
+};
 
 use crate::yaml::{self, Edge};
 
@@ -30,6 +37,11 @@ impl Fixture {
     /// A replica that is not started yet.
     pub fn replica(&self, name: &str) -> Replica {
         Replica::new(&self.toolbox, self.folder.join(name), &self.etcd.endpoint()).unwrap()
+    }
+
+    /// A replica that reaches etcd by way of this port.
+    pub fn replica_by(&self, name: &str, port: u16) -> Replica {
+        Replica::new(&self.toolbox, self.folder.join(name), &ports::loopback(port).to_string()).unwrap()
     }
 
     /// Lays files out in a folder, and has `xds-server push` write them.

@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,7 @@ use tollgate_tests::{
     process::Process,
     render,
     replica::Replica,
+    slow_link::SlowLink,
     stack::{read, write},
     wait::{holds, wait_until},
 };
@@ -116,6 +118,44 @@ fn marked(number: u64, fixture: &Fixture) -> String {
 fn marker(port: u16) -> Result<u64> {
     let reply = Client::new(port).get("/marker").send()?.expect_status(200)?;
     reply.text().parse().context("no number")
+}
+
+#[test]
+fn a_proxy_that_moves_to_a_replica_that_is_late_is_not_taken_back() {
+    let fixture = Fixture::start("late");
+    fixture.push(&[("a.yaml", &marked(0, &fixture))]);
+    // One way takes so long; a proxy is back within half a second.
+    let slow = SlowLink::to(fixture.etcd.port(), Duration::from_millis(300)).unwrap();
+    let (fast, late) = (fixture.replica("fast"), fixture.replica_by("late", slow.port()));
+    fast.start().unwrap();
+    late.start().unwrap();
+    let edge = start_edge(&fixture, &[&fast, &late]);
+    let port = fixture.ports.edge;
+    for number in 1..=6 {
+        fixture.push(&[("a.yaml", &marked(number, &fixture))]);
+        let arrived = wait_until("the edit", EFFECT_DEADLINE, || holds(marker(port)? == number));
+        arrived.map_err(|why| format!("{why:#}\n{}", edge.report())).unwrap();
+        let [serving, _] = by_proxy([&fast, &late]);
+        if std::ptr::eq(serving, &fast) {
+            fast.kill().unwrap();
+            wait_until("the move", EFFECT_DEADLINE, || {
+                assert_eq!(marker(port)?, number, "the late replica took it back");
+                holds(has_proxy(&late)?)
+            })
+            .unwrap();
+            assert_eq!(marker(port).unwrap(), number);
+            fast.start().unwrap();
+            // And back, which the next round begins with.
+            late.kill().unwrap();
+            wait_until("the way back", EFFECT_DEADLINE, || holds(has_proxy(&fast)?)).unwrap();
+            late.start().unwrap();
+        } else {
+            late.kill().unwrap();
+            wait_until("the fast one", EFFECT_DEADLINE, || holds(has_proxy(&fast)?)).unwrap();
+            late.start().unwrap();
+        }
+        assert_eq!(marker(port).unwrap(), number);
+    }
 }
 
 /// Goes on in threads of its own until it is stopped.

@@ -78,6 +78,11 @@ impl Etcd {
         loopback(self.client).to_string()
     }
 
+    /// The port of that.
+    pub fn port(&self) -> u16 {
+        self.client
+    }
+
     /// Starts it again on its data and ports, and waits until it answers.
     pub fn restart(&self) -> Result<()> {
         let number = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
