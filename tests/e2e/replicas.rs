@@ -124,8 +124,8 @@ fn marker(port: u16) -> Result<u64> {
 fn a_proxy_that_moves_to_a_replica_that_is_late_is_not_taken_back() {
     let fixture = Fixture::start("late");
     fixture.push(&[("a.yaml", &marked(0, &fixture))]);
-    // One way takes so long; a proxy is back within half a second.
-    let slow = SlowLink::to(fixture.etcd.port(), Duration::from_millis(300)).unwrap();
+    // etcd's words take so long; a proxy is back within half a second.
+    let slow = SlowLink::from(fixture.etcd.port(), Duration::from_millis(300)).unwrap();
     let (fast, late) = (fixture.replica("fast"), fixture.replica_by("late", slow.port()));
     fast.start().unwrap();
     late.start().unwrap();

@@ -122,7 +122,12 @@ impl Etcd {
 
     /// Writes one key, whatever its value is.
     pub fn put(&self, key: &str, value: &str) -> Result<()> {
-        self.ctl(&["put", key], value).map(drop)
+        match value {
+            // Without any input, etcdctl asks for the argument.
+            "" => self.ctl(&["put", key, ""], ""),
+            _ => self.ctl(&["put", key], value),
+        }
+        .map(drop)
     }
 
     /// Forgets all revisions before the present one; which that is.
