@@ -236,8 +236,7 @@ impl Session {
         for type_url in &types {
             let ordered = aggregated && type_url.is_ordered();
             let idle = self.others_idle(type_url, &snapshot);
-            let waits =
-                aggregated && *type_url == TypeUrl::EXTENSION && self.is_unanswered(&TypeUrl::CLUSTER);
+            let waits = aggregated && self.waits_for_clusters(type_url);
             let set = &self.set(&snapshot, type_url).clone();
             let Some(delivery) = self.types.get_mut(type_url) else { continue };
             if waits && !delivery.is_asked() {
@@ -271,8 +270,18 @@ impl Session {
         of_hosts.unwrap_or_else(|| snapshot.set(type_url))
     }
 
-    fn is_unanswered(&self, type_url: &TypeUrl) -> bool {
-        self.types.get(type_url).is_some_and(Delivery::is_unanswered)
+    /// Whether what changed of a type is of no use yet: filters' code comes with clusters, and whoever comes back with routes
+    /// of an earlier stream has missed the steps in which new clusters come first.
+    fn waits_for_clusters(&self, type_url: &TypeUrl) -> bool {
+        const REFERRING: [TypeUrl; 3] = [TypeUrl::LISTENER, TypeUrl::ROUTE, TypeUrl::VIRTUAL_HOST];
+        let Some(clusters) = self.types.get(&TypeUrl::CLUSTER) else { return false };
+        match self.types.get(type_url) {
+            _ if *type_url == TypeUrl::EXTENSION => clusters.is_unanswered(),
+            Some(referring) if REFERRING.contains(type_url) => {
+                referring.is_resuming() && clusters.is_warming()
+            }
+            _ => false,
+        }
     }
 
     /// Whether nothing the client has may still refer to what this type is about to lose.

@@ -151,6 +151,11 @@ impl Delivery {
         self.outstanding.is_some()
     }
 
+    /// Whether a response that brings something has yet to be answered.
+    pub fn is_warming(&self) -> bool {
+        self.outstanding.as_ref().is_some_and(|response| !response.payload.is_empty())
+    }
+
     /// Whether the client waits for something that it does not hold: what it asked for on this stream, or, when it came
     /// with state, what that did not name.
     pub fn is_asked(&self) -> bool {

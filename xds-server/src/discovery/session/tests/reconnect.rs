@@ -40,6 +40,26 @@ fn a_resuming_clients_clusters_outlive_the_routes_it_has_yet_to_ask_for() {
 }
 
 #[test]
+fn a_resuming_clients_routes_wait_for_the_clusters_that_it_missed() {
+    const LDS: &TypeUrl = &TypeUrl::LISTENER;
+    let content = snapshot(&[(CDS, "new=1"), (LDS, "l=1 m=2"), (RDS, "r=new s=1")]);
+    let mut peer = Peer::new(Flavour::Delta, &content);
+    let clusters = one(peer.send(resume(CDS, &["*"], "old=1")));
+    assert_eq!(short(std::slice::from_ref(&clusters)), ["CDS new=1"]);
+    assert!(peer.send(resume(LDS, &["*"], "l=1 m=1")).is_empty());
+    assert!(peer.send(resume(RDS, &["r"], "r=old")).is_empty());
+    let moved = peer.ack(&clusters, &[]);
+    assert_eq!(short(&moved), ["LDS m=2", "RDS r=new"]);
+    assert!(peer.ack(&moved[0], &[]).is_empty());
+    assert_eq!(short(&peer.ack(&moved[1], &[])), ["CDS -old"]);
+
+    // One that it does not hold, something of the client's waits for.
+    let mut peer = Peer::new(Flavour::Delta, &content);
+    one(peer.send(resume(CDS, &["*"], "old=1")));
+    assert_eq!(short(&peer.send(resume(RDS, &["r", "s"], "r=old"))), ["RDS r=new s=1"]);
+}
+
+#[test]
 fn a_resuming_clients_extension_configurations_wait_for_clusters_too() {
     const ECDS: &TypeUrl = &TypeUrl::EXTENSION;
     let content = snapshot(&[(CDS, "code=2"), (ECDS, "f=2 g=2")]);
