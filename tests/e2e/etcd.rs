@@ -5,6 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Output,
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -14,6 +15,7 @@ use tollgate_tests::{
     replica::Replica,
     tls::Authority,
     toolbox::Toolbox,
+    wait::{holds, wait_until},
     work_dir,
 };
 
@@ -173,6 +175,26 @@ fn a_watch_resumes_after_a_restart_of_etcd_and_after_compaction() {
     );
     let pushed = fixture.push(&[("a.yaml", &gateway("/after", &fixture.ports))]);
     replica.wait_for("an edit after it", |status| version(status) == pushed).unwrap();
+}
+
+#[test]
+fn an_etcd_that_is_silent_is_noticed() {
+    use rustix::process::{Pid, Signal, kill_process};
+    let fixture = Fixture::start("etcd-silent");
+    fixture.push(&[("a.yaml", &gateway("/first", &fixture.ports))]);
+    let replica = fixture.replica("one");
+    replica.start().unwrap();
+    replica.wait_for("the connection", |status| status["etcd"]["connected"] == true).unwrap();
+    let pid = Pid::from_raw(fixture.etcd.pid().unwrap()).unwrap();
+    // The connection stays open: only pings, every 10 s, find out.
+    kill_process(pid, Signal::STOP).unwrap();
+    let noticed = wait_until("the loss", Duration::from_secs(60), || {
+        holds(replica.metric("tollgate_etcd_connected", &[])? == 0.0)
+    });
+    kill_process(pid, Signal::CONT).unwrap();
+    noticed.unwrap();
+    let pushed = fixture.push(&[("a.yaml", &gateway("/second", &fixture.ports))]);
+    replica.wait_for("the edit", |status| version(status) == pushed).unwrap();
 }
 
 #[test]
@@ -346,7 +368,10 @@ fn an_etcd_with_tls_and_a_password_is_followed_by_who_has_both() {
 fn every_replica_gives_equal_content_equal_versions() {
     let fixture = Fixture::start("etcd-equal");
     fixture.push(&[("a.yaml", &gateway("/first", &fixture.ports))]);
-    let replicas = ["one", "two", "three"].map(|name| fixture.replica(name));
+    // Of one's endpoints, the first is dead.
+    let endpoints = format!("127.0.0.1:1,{}", fixture.etcd.endpoint());
+    let one = Replica::new(&fixture.toolbox, fixture.folder.join("one"), &endpoints).unwrap();
+    let replicas = [one, fixture.replica("two"), fixture.replica("three")];
     // One is there from the start, one comes later, one comes back.
     replicas[0].start().unwrap();
     replicas[2].start().unwrap();

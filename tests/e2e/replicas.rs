@@ -57,7 +57,7 @@ fn has_proxy(replica: &Replica) -> Result<bool> {
 }
 
 /// The one of two that has the proxy, and the other.
-fn by_proxy<'a>(replicas: [&'a Replica; 2]) -> [&'a Replica; 2] {
+fn by_proxy(replicas: [&Replica; 2]) -> [&Replica; 2] {
     wait_until("the proxy on one of the replicas", EFFECT_DEADLINE, || {
         let [one, two] = replicas;
         // One of them may be down.

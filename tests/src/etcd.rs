@@ -108,6 +108,11 @@ impl Etcd {
         Ok(())
     }
 
+    /// Its process's number.
+    pub fn pid(&self) -> Result<i32> {
+        self.process().as_ref().map(Process::pid).context("etcd is not running")
+    }
+
     /// Kills it as a crash does.
     pub fn kill(&self) -> Result<()> {
         let process = self.process().take().context("etcd is not running")?;

@@ -104,17 +104,27 @@ impl Etcd {
         if let Some(error) = &error {
             tracing::warn!(%error, revision = state.revision, "serving what was kept of etcd");
         }
+        Ok(Self::beginning(settings, kept, state, error.as_ref(), fence))
+    }
+
+    fn beginning(
+        settings: &Settings,
+        kept: Kept,
+        state: Arc<State>,
+        error: Option<&EtcdError>,
+        fence: fence::Fence,
+    ) -> Self {
         let status = EtcdStatus {
             connected: error.is_none(),
             revision: state.revision,
-            error: error.as_ref().map(ToString::to_string),
+            error: error.map(ToString::to_string),
             since: unix_seconds(SystemTime::now()),
         };
         let seen = state.revision;
         let read = Read { newest: state, before: VecDeque::new(), is_anew: error.is_none(), seen };
         let shared =
             Shared { read: Mutex::new(read), changed: Notify::new(), status: Mutex::new(status), fence };
-        Ok(Self { settings: Arc::new(settings.clone()), kept: Arc::new(kept), shared: Arc::new(shared) })
+        Self { settings: Arc::new(settings.clone()), kept: Arc::new(kept), shared: Arc::new(shared) }
     }
 
     /// Where it is.

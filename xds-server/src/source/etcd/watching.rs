@@ -149,3 +149,67 @@ impl Etcd {
         status.error = Some(text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::fence::Fence;
+    use super::super::kept::Kept;
+    use super::super::wire::{Event, KeyValue, ResponseHeader};
+    use super::*;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        etcd: crate::settings::etcd::Etcd,
+    }
+
+    fn etcd_at(revision: i64) -> Etcd {
+        let folder = tempfile::tempdir().unwrap();
+        let state = State { cluster: 1, revision, documents: Default::default() };
+        let settings = Only::parse_from(["x"]).etcd;
+        Etcd::beginning(&settings, Kept::open(folder.path(), "/t/"), Arc::new(state), None, Fence::default())
+    }
+
+    /// etcd is at `revision`, and these keys were written at these.
+    fn answer(revision: i64, written: &[(&'static str, i64)]) -> WatchResponse {
+        let events = written.iter().map(|&(key, mod_revision)| Event {
+            r#type: 0,
+            kv: Some(KeyValue { key: key.into(), mod_revision, value: "v".into() }),
+        });
+        let header = Some(ResponseHeader { cluster_id: 1, revision });
+        WatchResponse { header, events: events.collect(), ..WatchResponse::default() }
+    }
+
+    #[tokio::test]
+    async fn each_transaction_is_a_state_of_its_own() {
+        let etcd = etcd_at(5);
+        etcd.take(&answer(9, &[("a", 6), ("b", 6), ("a", 8)]));
+        etcd.changed().await;
+        let newest = etcd.newest();
+        assert_eq!((newest.revision, newest.documents.len()), (8, 2));
+        let before = etcd.before(&newest, 5).await.unwrap();
+        assert_eq!((before.revision, before.documents["a"].modified), (6, 6));
+        etcd.judged(&newest);
+        assert!(etcd.before(&newest, 5).await.is_none());
+    }
+
+    #[test]
+    fn what_was_seen_before_is_passed_over_and_an_idle_watch_goes_on_from_where_etcd_is() {
+        let etcd = etcd_at(5);
+        etcd.take(&answer(5, &[("a", 5)]));
+        assert!(etcd.newest().documents.is_empty());
+        etcd.take(&answer(50, &[]));
+        assert_eq!((etcd.newest().revision, lock(&etcd.shared.read).seen), (5, 50));
+        etcd.take(&answer(51, &[("a", 51)]));
+        assert_eq!(lock(&etcd.shared.read).seen, 51);
+    }
+
+    #[test]
+    fn no_more_states_wait_than_are_allowed() {
+        let etcd = etcd_at(0);
+        (1..=1_000).for_each(|revision| etcd.take(&answer(revision, &[("a", revision)])));
+        assert_eq!(lock(&etcd.shared.read).before.len(), MAX_WAITING);
+    }
+}
