@@ -28,6 +28,8 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   xds-server serve --config envoy-configs/gateway.yaml --wasm-dir target/wasm
+  xds-server serve --etcd-endpoints 127.0.0.1:2379      # any number of them, each with a --state-dir of its own
+  xds-server push envoy-configs/gateway.yaml --etcd-endpoints 127.0.0.1:2379
   xds-server validate envoy-configs/gateway.yaml
   envoy -c envoy-configs/edge.yaml        # a stock Envoy that asks this server
   xds-server status --watch
