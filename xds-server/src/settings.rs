@@ -85,16 +85,18 @@ pub struct Push {
 }
 
 const PUSH_EXAMPLES: &str = "\
-What is under the prefix afterwards is exactly what is in the folder: keys whose files are gone are deleted. All of it is
-one transaction, so servers take it as one change. A gateway that is wrong is not written. Files that the YAML names
-(certificates, key sets) are not written either: they are read by each server, from its own disk, and only warned of here.
+Afterwards the prefix holds exactly what the folder holds: keys whose files are gone are deleted.
+It is one transaction, so servers take it as one change. A gateway that is wrong is not written.
+Files that the YAML names (certificates, key sets) are not written: each server reads its own.
 
 Examples:
   xds-server push gateway/ --etcd-endpoints 10.0.0.1:2379,10.0.0.2:2379
-  version=$(xds-server push --quiet gateway/) && xds-server wait --version $version    # with TOLLGATE_ETCD_ENDPOINTS set
+  export TOLLGATE_ETCD_ENDPOINTS=10.0.0.1:2379
+  xds-server wait --version $(xds-server push --quiet gateway/)
 
 Exit codes:
-  0 etcd holds it   1 etcd can't be reached, or refuses   2 bad usage   78 the gateway is wrong (nothing was written)";
+  0 etcd holds it   1 etcd can't be reached, or refuses   2 bad usage
+  78 the gateway is wrong (nothing was written)";
 
 /// Settings of `serve`.
 #[derive(Debug, Clone, Args)]
