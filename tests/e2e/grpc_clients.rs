@@ -149,7 +149,7 @@ fn survives_a_crash_and_loses_its_service(language: Language) -> (Gateway, Proce
 
     // A crash of xds-server is nothing to its clients; what changed meanwhile reaches them after it.
     gateway.kill_xds_server().unwrap();
-    gateway.edit(|_| text("greeter", "second", port_a, port_b)).unwrap();
+    gateway.edit(|_| text("greeter", "first", port_b, port_b)).unwrap();
     gateway.restart_xds_server().unwrap();
     wait_for(&client, "answer b");
     expect_no_refusal(&gateway).unwrap();
