@@ -34,7 +34,7 @@ test: wasm ## Run every test, against real processes; ARGS="launcher" runs those
 lint: setup ## Formatting, clippy with warnings denied, and the house rules
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features xds-server/criterion -- -D warnings
 	tests/tidy.sh
 
 bench: wasm ## Print the benchmark tables (release build; about 5 minutes)

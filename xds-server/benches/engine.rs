@@ -1,4 +1,4 @@
-//! What the steps from a gateway to a client's response cost, each on its own: translate, edit and diff, session.
+//! What the steps from YAML to a client's response cost, each on its own: load, translate, edit and diff, session.
 //!
 //! `cargo bench -p xds-server --features criterion`. Not here: sockets and many clients, which `make bench` measures.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a benchmark that can't be set up is to stop")]
@@ -15,23 +15,41 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use xds_server::discovery::session::{Flavour, Request, Response, Scope, Session, SessionLimits};
 use xds_server::gateway::{Gateway, SourceFile, load};
 use xds_server::snapshot::{Snapshot, SnapshotBuilder, TypeUrl};
-use xds_server::translate::{KeySets, Target, translate};
+use xds_server::translate::{KeySets, Modules, Target, translate};
 
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
 
-criterion_group!(benches, translation, editing, one_change, reconnection);
+criterion_group!(benches, loading, translation, editing, one_change, reconnection);
 criterion_main!(benches);
 
-/// A whole gateway, as after each edit of the YAML.
+/// The YAML of a whole gateway, read and checked, as after each edit.
+fn loading(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("load");
+    for routes in [100, 1_000] {
+        let text = yaml(routes);
+        group.bench_function(BenchmarkId::from_parameter(routes), |bencher| {
+            bencher.iter(|| gateway(black_box(text.clone())));
+        });
+    }
+}
+
+/// That gateway made into resources, and those into a snapshot.
 fn translation(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("translate");
     for routes in [100, 1_000] {
-        let gateway = gateway(routes);
-        let target =
-            Target { serving: &gateway, present: &[&gateway], keys: &KeySets::default(), wasm_dir: "/wasm" };
+        let gateway = gateway(yaml(routes));
+        let (keys, modules) = (KeySets::default(), Modules::Folder("/wasm".into()));
+        let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules };
+        let mut before = Snapshot::default();
         group.bench_function(BenchmarkId::from_parameter(routes), |bencher| {
-            bencher.iter(|| translate("edge", black_box(target)));
+            bencher.iter(|| {
+                let mut builder = SnapshotBuilder::replacing(&before);
+                for resource in translate("edge", black_box(target)) {
+                    builder.insert(&TypeUrl::new(&resource.type_url), &resource.name, &resource.body);
+                }
+                before = builder.build();
+            });
         });
     }
 }
@@ -99,7 +117,7 @@ fn reconnection(criterion: &mut Criterion) {
     });
 }
 
-fn gateway(routes: usize) -> Gateway {
+fn yaml(routes: usize) -> String {
     let mut text = String::from(
         "version: v1\nproxies: { edge: { listeners: [public] } }\nlisteners:\n  public:\n    address: 127.0.0.1:10000\n    \
          virtual_hosts:\n      - name: all\n        hosts: [\"*\"]\n        routes:\n",
@@ -111,6 +129,10 @@ fn gateway(routes: usize) -> Gateway {
     for n in 0..routes {
         let _ = writeln!(text, "  cluster-{n}: {{ endpoints: [\"127.0.0.1:8080\"] }}");
     }
+    text
+}
+
+fn gateway(text: String) -> Gateway {
     let files = vec![SourceFile { path: "gateway.yaml".into(), text }];
     load(files).unwrap_or_else(|report| panic!("{report}")).gateway
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! text ─ serde_yaml ─► JSON value ─ serde ─► model ─ merge files ─► check ─► Gateway
-//!   └─ position: pointer → line, column ────────────────────────────► Report
+//!   └─ position: pointer → line, column, once something is wrong ───► Report
 //! ```
 //!
 //! Nothing here knows Envoy's types, reads files or waits.
@@ -19,6 +19,7 @@ pub mod report;
 mod route_name;
 pub mod scalar;
 pub mod source_map;
+mod value;
 
 pub use model::Gateway;
 use position::Positions;
@@ -46,17 +47,11 @@ pub fn load(files: Vec<SourceFile>) -> Result<Loaded, Report> {
     let mut gateways = Vec::new();
     let mut source_map = SourceMap::default();
     for file in files {
-        let (positions, duplicates) = Positions::of(&file.text);
-        match parse(&file.text, &positions) {
+        match parse(&file) {
             Ok(gateway) => gateways.push(gateway),
-            Err((problem, position)) => problems.push(Located::new(problem, &file, &positions, position)),
+            Err(wrong) => problems.extend(wrong),
         }
-        for duplicate in duplicates {
-            let message = format!("this key stands twice; the first is in line {}", duplicate.first_line);
-            let problem = Problem::key(duplicate.pointer, message);
-            problems.push(Located::new(problem, &file, &positions, duplicate.position));
-        }
-        source_map.push(file, positions);
+        source_map.push(file);
     }
     if !problems.is_empty() {
         return Err(Report { problems });
@@ -71,34 +66,74 @@ pub fn load(files: Vec<SourceFile>) -> Result<Loaded, Report> {
     if problems.is_empty() { Ok(Loaded { gateway: merged, source_map }) } else { Err(Report { problems }) }
 }
 
-/// One file's text as the model, or the first thing wrong with it and where.
-fn parse(text: &str, positions: &Positions) -> Result<Gateway, (Problem, position::Position)> {
-    let at = |line, column| position::Position { line, column, width: 1 };
-    // By way of JSON values: serde_yaml would want YAML tags for enums, operators write maps.
-    let value: serde_json::Value = serde_yaml::from_str(text).map_err(|error| {
-        let place = error.location().map_or(at(1, 1), |place| at(place.line(), place.column()));
-        let message = error.to_string();
-        // The place is shown beside the message; serde_yaml repeats it inside.
-        let message = message.split(" at line ").next().unwrap_or_default().to_owned();
-        (Problem::value("", message), place)
-    })?;
-    if value.is_null() {
-        let problem = Problem::value("", "the file is empty").help("start with `version: v1`");
-        return Err((problem, at(1, 1)));
-    }
-    serde_path_to_error::deserialize(value).map_err(|error| {
-        let mut pointer = String::new();
-        for segment in error.path() {
-            use serde_path_to_error::Segment::{Enum, Map, Seq, Unknown};
-            match segment {
-                Seq { index } => pointer = format!("{pointer}/{index}"),
-                Map { key } => pointer = position::join(&pointer, key),
-                Enum { variant } => pointer = position::join(&pointer, variant),
-                Unknown => {}
+/// One file's text as the model, or what is wrong with it: the first thing, and every key that stands twice.
+fn parse(file: &SourceFile) -> Result<Gateway, Vec<Located>> {
+    let (parsed, is_doubled) = match value::read(&file.text) {
+        Ok((value, is_doubled)) if value.is_null() => (Err(Wrong::Empty), is_doubled),
+        Ok((value, is_doubled)) => {
+            (serde_path_to_error::deserialize(value).map_err(Wrong::Model), is_doubled)
+        }
+        // It may be so before the place where the text breaks off.
+        Err(error) => (Err(Wrong::Text(error)), true),
+    };
+    let wrong = match parsed {
+        Ok(gateway) if !is_doubled => return Ok(gateway),
+        parsed => parsed.err(),
+    };
+    let (positions, duplicates) = Positions::of(&file.text);
+    let first = match wrong {
+        Some(wrong) => Some(wrong.describe(&positions)),
+        // Two parsers that differ in what a key is: nothing may pass for it.
+        None if duplicates.is_empty() => {
+            Some((Problem::value("", "a key stands twice"), positions.value("")))
+        }
+        None => None,
+    };
+    let doubled = duplicates.into_iter().map(|duplicate| {
+        let message = format!("this key stands twice; the first is in line {}", duplicate.first_line);
+        (Problem::key(duplicate.pointer, message), duplicate.position)
+    });
+    let located = |(problem, position)| Located::new(problem, file, &positions, position);
+    Err(first.into_iter().chain(doubled).map(located).collect())
+}
+
+/// Why a text is no gateway.
+enum Wrong {
+    Text(serde_yaml::Error),
+    Empty,
+    Model(serde_path_to_error::Error<serde_json::Error>),
+}
+
+impl Wrong {
+    fn describe(self, positions: &Positions) -> (Problem, position::Position) {
+        let at = |line, column| position::Position { line, column, width: 1 };
+        match self {
+            Wrong::Text(error) => {
+                let place = error.location().map_or(at(1, 1), |place| at(place.line(), place.column()));
+                let message = error.to_string();
+                // The place is shown beside the message; serde_yaml repeats it inside.
+                let message = message.split(" at line ").next().unwrap_or_default().to_owned();
+                (Problem::value("", message), place)
+            }
+            Wrong::Empty => {
+                let problem = Problem::value("", "the file is empty").help("start with `version: v1`");
+                (problem, at(1, 1))
+            }
+            Wrong::Model(error) => {
+                let mut pointer = String::new();
+                for segment in error.path() {
+                    use serde_path_to_error::Segment::{Enum, Map, Seq, Unknown};
+                    match segment {
+                        Seq { index } => pointer = format!("{pointer}/{index}"),
+                        Map { key } => pointer = position::join(&pointer, key),
+                        Enum { variant } => pointer = position::join(&pointer, variant),
+                        Unknown => {}
+                    }
+                }
+                describe(&error.into_inner().to_string(), pointer, positions)
             }
         }
-        describe(&error.into_inner().to_string(), pointer, positions)
-    })
+    }
 }
 
 /// serde's words, with the place and a suggestion. serde gives unknown names only inside its message.

@@ -20,9 +20,11 @@ mod wire;
 
 /// Clients where the number of clusters grows.
 const FEW: usize = 4;
-/// Idle streams on one connection, and what they subscribe to.
-const IDLE_PER_CONNECTION: usize = 100;
+/// Idle streams on one connection, as a proxy between has them and as Envoys have them, and what they subscribe to.
+const IDLE_PER_CONNECTION: [usize; 2] = [100, 1];
 const IDLE_CLUSTERS: usize = 100;
+/// Descriptors that a process needs beside its connections.
+const SPARE_DESCRIPTORS: usize = 200;
 
 /// What to measure of the xDS engine.
 #[derive(Debug, Clone, clap::Args)]
@@ -43,8 +45,8 @@ pub(crate) struct Args {
         env = "TOLLGATE_BENCH_XDS_GROWTH"
     )]
     xds_growth: Vec<usize>,
-    /// Idle streams, in hundreds; 0 leaves that table out
-    #[arg(long, default_value_t = 100, env = "TOLLGATE_BENCH_XDS_IDLE")]
+    /// Idle streams, on a hundredth as many connections and on one each; 0 leaves that table out
+    #[arg(long, default_value_t = 10_000, env = "TOLLGATE_BENCH_XDS_IDLE")]
     xds_idle: usize,
     /// Changes of one cluster at each of these sizes
     #[arg(long, default_value_t = 10, env = "TOLLGATE_BENCH_XDS_CHANGES")]
@@ -69,7 +71,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<Vec<String>> {
     if sizes.is_empty() && growth.is_empty() && args.xds_idle == 0 {
         return Ok(tables);
     }
-    raise_descriptor_limit()?;
+    let descriptors = raise_descriptor_limit()?;
     let ours = Contender::ours(toolbox)?;
     if !sizes.is_empty() {
         tables.push(compared(args, &sizes, &ours, Contender::peer(toolbox))?);
@@ -78,7 +80,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<Vec<String>> {
         tables.push(grown(args, &growth, &ours)?);
     }
     if args.xds_idle > 0 {
-        tables.push(idle(args, &ours)?);
+        tables.push(idle(args, &ours, descriptors)?);
     }
     Ok(tables)
 }
@@ -95,7 +97,7 @@ fn compared(
          a route a cluster. Then one cluster is changed, {changes} times; medians. A client has the change once it has all \
          that the server sends of it: Tollgate sends the cluster's endpoints again, for which Envoy waits.\n\n\
          | clients × clusters | | all connected, full state | publisher's call | change at median client | at last client \
-         | resident |\n|---|---|---:|---:|---:|---:|---:|\n"
+         | resident | server's CPU, connecting | server's CPU, a change |\n|---|---|---:|---:|---:|---:|---:|---:|---:|\n"
     );
     for &(clients, clusters) in sizes {
         let size = Size { clusters, connections: clients, streams_per_connection: 1, changes };
@@ -127,20 +129,27 @@ fn grown(args: &Args, growth: &[usize], ours: &Contender) -> Result<String> {
     Ok(text)
 }
 
-fn idle(args: &Args, ours: &Contender) -> Result<String> {
-    let (connections, clusters, changes) = (args.xds_idle, IDLE_CLUSTERS, args.xds_changes);
-    let size = Size { clusters, connections, streams_per_connection: IDLE_PER_CONNECTION, changes };
-    let figures = Figures::of(run(ours, size)?);
-    let streams = connections * IDLE_PER_CONNECTION;
-    Ok(format!(
-        "{streams} idle streams on {connections} connections, {clusters} clusters:\n\n\
-         | all connected, full state | resident | a stream | change at last stream |\n|---:|---:|---:|---:|\n\
-         | {} | {} | {:.1} KiB | {} |\n",
-        time(figures.connected),
-        mebibytes(figures.resident),
-        figures.resident / 1024.0 / streams as f64,
-        time(figures.last)
-    ))
+fn idle(args: &Args, ours: &Contender, descriptors: usize) -> Result<String> {
+    let (streams, clusters, changes) = (args.xds_idle, IDLE_CLUSTERS, args.xds_changes);
+    let mut text = format!(
+        "{streams} idle streams of {clusters} clusters:\n\n\
+         | connections | all connected, full state | resident | a stream | change at last stream |\n\
+         |---:|---:|---:|---:|---:|\n"
+    );
+    for streams_per_connection in IDLE_PER_CONNECTION {
+        let connections = streams.div_ceil(streams_per_connection);
+        if connections > descriptors.saturating_sub(SPARE_DESCRIPTORS) {
+            let _ = writeln!(text, "| {connections} | only {descriptors} files may be open here | | | |");
+            continue;
+        }
+        let size = Size { clusters, connections, streams_per_connection, changes };
+        let figures = Figures::of(run(ours, size)?);
+        let of_one = figures.resident / 1024.0 / (connections * streams_per_connection) as f64;
+        let (all, resident) = (time(figures.connected), mebibytes(figures.resident));
+        let last = time(figures.last);
+        let _ = writeln!(text, "| {connections} | {all} | {resident} | {of_one:.1} KiB | {last} |");
+    }
+    Ok(text)
 }
 
 fn run(contender: &Contender, size: Size) -> Result<Seen> {
@@ -156,6 +165,9 @@ struct Figures {
     median: f64,
     last: f64,
     resident: f64,
+    /// Processor time of the server: what other processes on the machine do not blur.
+    connecting_cpu: f64,
+    change_cpu: f64,
 }
 
 impl Figures {
@@ -169,12 +181,15 @@ impl Figures {
             median: middle(|arrival| arrival.median),
             last: middle(|arrival| arrival.last),
             resident: seen.resident as f64,
+            connecting_cpu: seen.connecting_cpu.as_secs_f64(),
+            change_cpu: seen.change_cpu.as_secs_f64(),
         }
     }
 
     fn cells(&self) -> String {
         let times = [self.connected, self.publish, self.median, self.last].map(time).join(" | ");
-        format!("{times} | {}", mebibytes(self.resident))
+        let cpu = [self.connecting_cpu, self.change_cpu].map(time).join(" | ");
+        format!("{times} | {} | {cpu}", mebibytes(self.resident))
     }
 
     fn over(&self, other: &Self) -> String {
@@ -184,6 +199,8 @@ impl Figures {
             self.median / other.median,
             self.last / other.last,
             self.resident / other.resident,
+            self.connecting_cpu / other.connecting_cpu,
+            self.change_cpu / other.change_cpu,
         ];
         ratios.map(|ratio| format!("{ratio:.1} times")).join(" | ")
     }
@@ -202,9 +219,10 @@ fn mebibytes(bytes: f64) -> String {
     format!("{:.0} MiB", bytes / f64::from(1 << 20))
 }
 
-/// A thousand clients are more descriptors than shells allow; the servers inherit what is set here.
-fn raise_descriptor_limit() -> Result<()> {
+/// A thousand clients are more descriptors than shells allow; the servers inherit what is set here. Says what it is.
+fn raise_descriptor_limit() -> Result<usize> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
-    setrlimit(Resource::Nofile, limit).context("raising the limit of open files")
+    setrlimit(Resource::Nofile, limit).context("raising the limit of open files")?;
+    Ok(limit.current.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX)))
 }

@@ -24,8 +24,6 @@ pub struct Limits {
     pub node_id_bytes: usize,
     /// What a client may make its session remember.
     pub session: SessionLimits,
-    /// Responses encoded ahead of what the peer has read, per stream.
-    pub responses_ahead: usize,
     /// How often a silent connection is asked for a sign of life; half-open ones are found that way.
     pub keepalive_interval: Duration,
     /// How long that sign may take.
@@ -43,7 +41,6 @@ impl Default for Limits {
             first_request: Duration::from_secs(15),
             node_id_bytes: 1024,
             session: SessionLimits::default(),
-            responses_ahead: 1,
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
         }

@@ -1,4 +1,5 @@
-//! The gRPC around the sessions: one task a stream, nothing shared that a slow peer could hold.
+//! The gRPC around the sessions: one task a stream, which is its response's body; nothing shared that a slow peer could
+//! hold.
 //!
 //! The methods of ADS and of each type's own service are one handler with different arguments. Responses are written as
 //! raw frames (`body`) and not through a codec, so that the bytes a snapshot encoded once are what goes out, and a
@@ -8,6 +9,7 @@
 
 mod body;
 mod methods;
+mod requests;
 mod stream;
 
 use std::future::Future;
@@ -17,11 +19,11 @@ use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Extensions, Status, Streaming};
+use tonic::{Extensions, Status};
 
 use super::session::{Flavour, Scope};
 use super::{Limits, Registry, SnapshotCache};
@@ -180,7 +182,7 @@ impl DiscoveryService {
         }
     }
 
-    /// Opens a stream: its task reads `request`'s messages, its answer's body writes what the task hands over.
+    /// Opens a stream: it reads `request`'s messages, and its answer's body drives it and writes what it hands over.
     fn open(
         &self,
         flavour: Flavour,
@@ -192,15 +194,12 @@ impl DiscoveryService {
             Err(status) => return status.into_http(),
         };
         let (parts, body) = request.into_parts();
-        let requests =
-            Streaming::new_request(stream::Decoder(flavour), body, None, Some(self.limits.request_bytes));
-        let (sender, receiver) = mpsc::channel(self.limits.responses_ahead.max(1));
+        let requests = requests::Requests::new(body, flavour, self.limits.request_bytes);
         let stream = stream::Stream { service: self.clone(), flavour, scope, connection: parts.extensions };
-        tokio::spawn(async move {
-            stream.run(requests, sender).await;
-            drop(permit);
-        });
-        body::response(receiver)
+        body::response(|outbox| async move {
+            let _until_the_end = permit;
+            stream.run(requests, outbox).await
+        })
     }
 }
 

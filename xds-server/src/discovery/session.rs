@@ -126,7 +126,8 @@ pub struct Session {
     scope: Scope,
     limits: SessionLimits,
     snapshot: Option<Arc<Snapshot>>,
-    types: BTreeMap<TypeUrl, Delivery>,
+    /// Boxed, as a map's node has room for eleven, and clients subscribe to a few types.
+    types: BTreeMap<TypeUrl, Box<Delivery>>,
     hosts: Hosts,
     /// Assignments of clusters sent before the client, resuming, subscribed to endpoints.
     warming: HashSet<Arc<str>>,
@@ -157,7 +158,7 @@ impl Session {
 
         let first = !self.types.contains_key(&type_url);
         let delivery = (self.types.entry(type_url.clone()))
-            .or_insert_with(|| Delivery::new(type_url.clone(), self.flavour, request.claim));
+            .or_insert_with(|| Box::new(Delivery::new(type_url.clone(), self.flavour, request.claim)));
         let answer = delivery.answer(&request.nonce, request.error, now);
         let change = match request.names {
             Names::All(listed) => delivery.wanted.replace(listed, legacy, first, &known),
@@ -176,7 +177,7 @@ impl Session {
         if first && type_url == TypeUrl::ENDPOINT {
             self.warming.drain().for_each(|name| delivery.owe(&name));
         }
-        let names: usize = self.types.values().map(Delivery::bytes).sum();
+        let names: usize = self.types.values().map(|delivery| delivery.bytes()).sum();
         if names + self.hosts.bytes() > self.limits.subscription_bytes {
             return Err(Refusal::TooManyNames(self.limits.subscription_bytes));
         }
@@ -220,7 +221,7 @@ impl Session {
 
     /// Everything that may be sent now.
     fn pump(&mut self) -> Vec<Response> {
-        self.types.values_mut().for_each(Delivery::count_names);
+        self.types.values_mut().for_each(|delivery| delivery.count_names());
         let Some(snapshot) = self.snapshot.clone() else { return Vec::new() };
         if self.flavour == Flavour::Delta
             && let Some(delivery) = self.types.get_mut(&TypeUrl::VIRTUAL_HOST)
@@ -296,7 +297,7 @@ impl Session {
     fn take(&mut self, made: Option<Made>, responses: &mut Vec<Response>) {
         let Some(Made { response, changes }) = made else { return };
         if response.type_url == TypeUrl::CLUSTER && self.scope == Scope::Aggregated {
-            let resumes = self.types.get(&TypeUrl::CLUSTER).is_some_and(Delivery::resumed);
+            let resumes = self.types.get(&TypeUrl::CLUSTER).is_some_and(|delivery| delivery.resumed());
             let endpoints = self.types.get_mut(&TypeUrl::ENDPOINT);
             let clusters: Box<dyn Iterator<Item = &Arc<Resource>>> = match &changes {
                 Warming::Payload => response.payload.iter(),

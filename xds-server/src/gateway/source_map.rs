@@ -1,6 +1,9 @@
 //! The files a gateway came from, and where in them each value stands.
+//!
+//! Positions are looked for once somebody asks: nobody does while everything is right.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use super::position::Positions;
 use super::report::{Located, Problem};
@@ -29,12 +32,24 @@ pub struct SourceFile {
 /// All files of a configuration, with the positions of their values.
 #[derive(Debug, Default)]
 pub struct SourceMap {
-    files: Vec<(SourceFile, Positions)>,
+    files: Vec<Mapped>,
+}
+
+#[derive(Debug)]
+struct Mapped {
+    file: SourceFile,
+    positions: OnceLock<Positions>,
+}
+
+impl Mapped {
+    fn positions(&self) -> &Positions {
+        self.positions.get_or_init(|| Positions::of(&self.file.text).0)
+    }
 }
 
 impl SourceMap {
-    pub(super) fn push(&mut self, file: SourceFile, positions: Positions) {
-        self.files.push((file, positions));
+    pub(super) fn push(&mut self, file: SourceFile) {
+        self.files.push(Mapped { file, positions: OnceLock::new() });
     }
 
     /// Finds the value in the file that wrote it: the one that knows most of its pointer. `None` where there
@@ -45,16 +60,16 @@ impl SourceMap {
             ends.filter(|end| positions.contains(&problem.pointer[..*end])).count()
         };
         // Of equals the first, which max_by_key would not give.
-        let index = (0..self.files.len()).rev().max_by_key(|index| depth(&self.files[*index].1))?;
+        let index = (0..self.files.len()).rev().max_by_key(|index| depth(self.files[*index].positions()))?;
         Some(self.locate_in(index, problem))
     }
 
     /// Finds what somebody else's words about the value at `pointer` are about: of the values inside it, the longest
     /// that they quote; else the value itself. The words are the message.
     pub fn locate_words(&self, pointer: &str, words: &str) -> Option<Located> {
-        let quoted = |(file, positions): &(SourceFile, Positions)| {
-            let inside = positions.inside(pointer).filter_map(|(pointer, position)| {
-                let line = file.text.lines().nth(position.line.checked_sub(1)?)?;
+        let quoted = |mapped: &Mapped| {
+            let inside = mapped.positions().inside(pointer).filter_map(|(pointer, position)| {
+                let line = mapped.file.text.lines().nth(position.line.checked_sub(1)?)?;
                 let text: String = line.chars().skip(position.column - 1).take(position.width).collect();
                 let text = text.trim().trim_matches(['"', '\'']);
                 (text.len() > 1 && mentions(words, text)).then(|| (text.len(), pointer.to_owned()))
@@ -71,7 +86,8 @@ impl SourceMap {
     }
 
     pub(super) fn locate_in(&self, index: usize, problem: Problem) -> Located {
-        let (file, positions) = &self.files[index];
+        let Mapped { file, .. } = &self.files[index];
+        let positions = self.files[index].positions();
         let position = match problem.at_key {
             true => positions.key(&problem.pointer),
             false => positions.value(&problem.pointer),
@@ -86,7 +102,7 @@ mod tests {
 
     fn source_map(text: &str) -> SourceMap {
         let mut map = SourceMap::default();
-        map.push(SourceFile { path: "g.yaml".into(), text: text.into() }, Positions::of(text).0);
+        map.push(SourceFile { path: "g.yaml".into(), text: text.into() });
         map
     }
 

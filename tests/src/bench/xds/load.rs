@@ -50,9 +50,13 @@ pub(super) struct Size {
 pub(super) struct Seen {
     /// Until every client had everything.
     pub connected: Duration,
+    /// The server's processor time for that.
+    pub connecting_cpu: Duration,
     /// The server's, then.
     pub resident: u64,
     pub changes: Vec<Arrival>,
+    /// The server's processor time for a change and its ACKs, on average.
+    pub change_cpu: Duration,
 }
 
 /// One change, and when it was where.
@@ -74,7 +78,7 @@ pub(super) fn run(contender: &Contender, size: Size) -> Result<Seen> {
 
 async fn measure(server: &Server, contender: &Contender, size: Size) -> Result<Seen> {
     let clients = Rc::new(Clients::new(contender, size));
-    let started = Instant::now();
+    let (started, idle_cpu) = (Instant::now(), server.cpu_time()?);
     for number in 0..size.connections {
         let stream = TcpStream::connect(server.address).await.context("connecting")?;
         stream.set_nodelay(true)?;
@@ -89,6 +93,7 @@ async fn measure(server: &Server, contender: &Contender, size: Size) -> Result<S
     let connected = started.elapsed();
     tokio::time::sleep(REST).await;
     let resident = server.resident()?;
+    let connected_cpu = server.cpu_time()?;
     let mut changes = Vec::new();
     for _ in 0..size.changes {
         clients.arrivals.borrow_mut().clear();
@@ -97,7 +102,8 @@ async fn measure(server: &Server, contender: &Contender, size: Size) -> Result<S
         changes.push(clients.arrival(&change)?);
         tokio::time::sleep(PAUSE).await;
     }
-    Ok(Seen { connected, resident, changes })
+    let change_cpu = (server.cpu_time()? - connected_cpu) / u32::try_from(size.changes.max(1))?;
+    Ok(Seen { connected, connecting_cpu: connected_cpu - idle_cpu, resident, changes, change_cpu })
 }
 
 fn server_name(number: usize) -> String {

@@ -12,7 +12,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{toolbox::Toolbox, usage::resident_of};
+use crate::{
+    toolbox::Toolbox,
+    usage::{cpu_time_of, resident_of},
+};
 
 /// What can be started.
 #[derive(Debug, Clone)]
@@ -102,6 +105,11 @@ impl Server {
     /// Resident memory in bytes.
     pub(super) fn resident(&self) -> Result<u64> {
         resident_of(i32::try_from(self.child.id())?)
+    }
+
+    /// Processor time so far.
+    pub(super) fn cpu_time(&self) -> Result<Duration> {
+        cpu_time_of(i32::try_from(self.child.id())?)
     }
 }
 

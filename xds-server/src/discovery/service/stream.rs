@@ -1,7 +1,8 @@
-//! One stream's task: reads requests at their allowed rate, follows its group's snapshot, hands responses to the body.
+//! One stream: reads requests at their allowed rate, follows its group's snapshot, hands responses to the body.
 //!
-//! While the peer does not read, the task waits to hand over and reads nothing either; when it goes on, it takes the
-//! latest snapshot. Its events: a request, a later snapshot, heartbeats due, the peer gone, the service ended.
+//! The body drives it, and drops it when the peer is gone. While the peer does not read, it waits to hand over and reads
+//! nothing either; when it goes on, it takes the latest snapshot. Its events: a request, a later snapshot, heartbeats due,
+//! the service ended.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -11,17 +12,14 @@ use std::time::{Duration, SystemTime};
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
-use envoy_types::pb::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
 use envoy_types::pb::google::protobuf::value::Kind;
-use prost::Message;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tonic::codec::DecodeBuf;
+use tonic::Status;
 use tonic::transport::server::TcpConnectInfo;
-use tonic::{Status, Streaming};
 
 use super::DiscoveryService;
-use super::body::Outgoing;
+use super::body::Outbox;
+use super::requests::Requests;
 use crate::discovery::registry::{Proxy, Registration};
 use crate::discovery::session::{Answer, Flavour, Request, Response, Scope, Session, Turn};
 
@@ -32,24 +30,6 @@ const AGENT_LIMIT: usize = 128;
 const LABELS: usize = 32;
 const LABEL_LIMIT: usize = 256;
 
-/// Decodes requests of one flavour.
-pub(super) struct Decoder(pub Flavour);
-
-impl tonic::codec::Decoder for Decoder {
-    type Item = Request;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<Request>, Status> {
-        let decoded = match self.0 {
-            Flavour::StateOfTheWorld => DiscoveryRequest::decode(bytes).map(Request::StateOfTheWorld),
-            Flavour::Delta => DeltaDiscoveryRequest::decode(bytes).map(Request::Delta),
-        };
-        decoded
-            .map(Some)
-            .map_err(|error| Status::invalid_argument(format!("not a discovery request: {error}")))
-    }
-}
-
 pub(super) struct Stream {
     pub service: DiscoveryService,
     pub flavour: Flavour,
@@ -58,30 +38,20 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub async fn run(self, requests: Streaming<Request>, out: mpsc::Sender<Outgoing>) {
+    pub async fn run(self, requests: Requests, out: Outbox) -> Result<(), Status> {
         let mut ended = self.service.ended.subscribe();
         let served = tokio::select! {
             served = self.serve(requests, &out) => served,
-            () = out.closed() => Ok(()),
             _ = ended.wait_for(|ended| *ended) => Ok(()),
         };
-        if let Err(status) = served {
+        served.inspect_err(|status| {
             tracing::debug!(code = ?status.code(), reason = status.message(), "stream refused or broken");
-            tokio::select! {
-                _ = out.send(Err(status)) => {}
-                () = out.closed() => {}
-                _ = ended.wait_for(|ended| *ended) => {}
-            }
-        }
+        })
     }
 
-    async fn serve(
-        &self,
-        mut requests: Streaming<Request>,
-        out: &mpsc::Sender<Outgoing>,
-    ) -> Result<(), Status> {
+    async fn serve(&self, mut requests: Requests, out: &Outbox) -> Result<(), Status> {
         let limits = &self.service.limits;
-        let first = tokio::time::timeout(limits.first_request, requests.message()).await;
+        let first = tokio::time::timeout(limits.first_request, requests.next()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
         let Some(mut first) = first else { return Ok(()) };
         if let Some(fence) = &self.service.fence {
@@ -118,9 +88,10 @@ impl Stream {
             turn.responses.extend(heartbeats);
             let pushed = turn.responses.iter().filter(|response| !response.heartbeat);
             registration.report(&session(), pushed.map(|response| response.type_url.clone()), turn.answer);
-            hand_over(turn.responses, out, &registration).await;
+            log_pushes(&turn.responses, &registration);
+            out.hand_over(turn.responses).await;
             tokio::select! {
-                request = pace.then(requests.message()) => match request? {
+                request = pace.then(requests.next()) => match request? {
                     Some(request) => next = Some(request),
                     None => return Ok(()),
                 },
@@ -164,7 +135,7 @@ async fn heartbeat(due: Option<std::time::Instant>) {
     }
 }
 
-async fn hand_over(responses: Vec<Response>, out: &mpsc::Sender<Outgoing>, registration: &Registration) {
+fn log_pushes(responses: &[Response], registration: &Registration) {
     let proxy = registration.proxy();
     for response in responses {
         tracing::debug!(
@@ -176,9 +147,6 @@ async fn hand_over(responses: Vec<Response>, out: &mpsc::Sender<Outgoing>, regis
             removed = response.removed.len(),
             "push"
         );
-        if out.send(Ok(response)).await.is_err() {
-            break;
-        }
     }
 }
 

@@ -364,8 +364,11 @@ impl Delivery {
                 };
                 if versions.is_empty() {
                     self.all_owed = wildcard || !self.wanted.names().is_empty();
-                    let unknown = self.wanted.names().iter().filter(|name| set.get(name).is_none());
-                    self.owed.extend(unknown.filter(|_| wildcard).cloned());
+                    if wildcard {
+                        // All that there is comes anyway; by name, the whole subscription is looked up then.
+                        let unknown = self.wanted.names().iter().filter(|name| set.get(name).is_none());
+                        self.owed.extend(unknown.cloned());
+                    }
                     return;
                 }
                 if wildcard {
