@@ -32,5 +32,6 @@ mod servers;
 mod sources;
 mod tls;
 mod tokens;
+mod transport;
 mod upstreams;
 mod yaml;

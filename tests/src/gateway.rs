@@ -281,7 +281,7 @@ fn stack(name: &str) -> Result<Stack> {
     let folder = work_dir::new(name)?;
     let gateway = folder.join("gateway.yaml");
     let (toolbox, ports) = (Toolbox::find()?, Ports::free()?);
-    Ok(Stack { toolbox, ports, folder, gateway, concurrency: 2, xds_arguments: Vec::new() })
+    Ok(Stack { toolbox, ports, folder, gateway, concurrency: 2, xds_arguments: Vec::new(), xds_tls: None })
 }
 
 /// A test that failed while it held the lock has said so itself.

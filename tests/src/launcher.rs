@@ -93,7 +93,7 @@ fn prepare(args: Args, toolbox: Toolbox, ports: Ports) -> Result<Stack> {
             copy
         }
     };
-    Ok(Stack { toolbox, ports, folder, gateway, concurrency: 2, xds_arguments: Vec::new() })
+    Ok(Stack { toolbox, ports, folder, gateway, concurrency: 2, xds_arguments: Vec::new(), xds_tls: None })
 }
 
 /// `None` where a signal came first; what had been started is then gone with us.

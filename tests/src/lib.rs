@@ -25,6 +25,7 @@ pub mod random_gateway;
 pub mod render;
 pub mod replica;
 pub mod runtime;
+pub mod secure_xds;
 pub mod slow_link;
 pub mod soak;
 pub mod stack;

@@ -1,6 +1,6 @@
 //! The files in `envoy-configs/` on other ports, so that tests run what operators copy, beside a running stack.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context, Result};
 use serde_yaml::Value;
@@ -31,6 +31,24 @@ pub fn with_replicas(text: &str, replicas: &[u16]) -> Result<String> {
         })
         .collect();
     serde_yaml::to_string(&document).context("writing the bootstrap")
+}
+
+/// Where the bootstraps have what Envoys show to xds-server.
+const XDS_TLS: &str = "/etc/tollgate/xds";
+
+/// An Envoy bootstrap with its lines for mTLS with xds-server uncommented, or one of the files that these name, with what
+/// they read in that folder.
+pub fn secured(text: &str, folder: &Path) -> Result<String> {
+    let folder = folder.to_str().context("the folder is no text")?;
+    let mut in_block = false;
+    let uncommented = text.lines().map(|line| {
+        let commented = line.trim_start().strip_prefix('#');
+        // The block's first line has no space behind the #, as no prose has.
+        in_block = commented.is_some_and(|rest| in_block || rest.starts_with("transport_socket:"));
+        if in_block { line.replacen('#', "", 1) } else { line.to_owned() }
+    });
+    let lines: Vec<String> = uncommented.map(|line| line.replace(XDS_TLS, folder)).collect();
+    Ok(lines.join("\n") + "\n")
 }
 
 /// An Envoy bootstrap whose node has these strings in its metadata.
@@ -103,6 +121,13 @@ mod tests {
         let text = labelled("node: { id: a }", &[("stage", "canary")]).unwrap();
         let rendered: Value = serde_yaml::from_str(&text).unwrap();
         assert_eq!(rendered["node"]["metadata"]["stage"], "canary");
+    }
+
+    #[test]
+    fn the_commented_transport_socket_becomes_one_and_prose_stays() {
+        let text = "#   envoy -c x\na:\n  # In /etc/tollgate/xds.\n  #transport_socket:\n  #  c: /etc/tollgate/xds/d\n  e: 1\n";
+        let secured = secured(text, Path::new("/x")).unwrap();
+        assert_eq!(secured, "#   envoy -c x\na:\n  # In /x.\n  transport_socket:\n    c: /x/d\n  e: 1\n");
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Stack {
     pub concurrency: u32,
     /// Settings of xds-server beside those that every stack needs.
     pub xds_arguments: Vec<String>,
+    /// The folder whose certificates the Envoys show to xds-server; without one, they speak plain text.
+    pub xds_tls: Option<PathBuf>,
 }
 
 /// Which of the two Envoys.
@@ -112,7 +114,7 @@ impl Stack {
     /// Starts one more edge Envoy, which shares the first one's listeners, and waits until it serves.
     pub fn start_another_edge(&self, edge: &AnotherEdge<'_>) -> Result<Process> {
         let ports = Ports { edge_admin: free()?, xds_grpc: edge.xds_port, ..self.ports };
-        let bootstrap = render::bootstrap(&read(&self.toolbox.envoy_config("edge.yaml"))?, &ports)?;
+        let bootstrap = render::bootstrap(&self.original(Proxy::Edge)?, &ports)?;
         let path = self.folder.join(format!("{}.yaml", edge.id));
         write(&path, &render::labelled(&bootstrap, edge.labels)?)?;
         let mut command = envoy::serve(&self.toolbox, &path, self.concurrency);
@@ -130,13 +132,18 @@ impl Stack {
 
     /// The repository's bootstrap: as it is on the default ports, rendered on others.
     pub fn bootstrap(&self, proxy: Proxy) -> Result<PathBuf> {
-        let original = self.toolbox.envoy_config(proxy.bootstrap());
-        if self.ports == Ports::default() {
-            return Ok(original);
+        if self.ports == Ports::default() && self.xds_tls.is_none() {
+            return Ok(self.toolbox.envoy_config(proxy.bootstrap()));
         }
         let rendered = self.folder.join(proxy.bootstrap());
-        write(&rendered, &render::bootstrap(&read(&original)?, &self.ports)?)?;
+        write(&rendered, &render::bootstrap(&self.original(proxy)?, &self.ports)?)?;
         Ok(rendered)
+    }
+
+    /// The repository's bootstrap, which speaks mTLS where it is to.
+    fn original(&self, proxy: Proxy) -> Result<String> {
+        let text = read(&self.toolbox.envoy_config(proxy.bootstrap()))?;
+        self.xds_tls.as_ref().map_or(Ok(text.clone()), |folder| render::secured(&text, folder))
     }
 
     fn start(

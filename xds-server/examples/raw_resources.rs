@@ -48,7 +48,14 @@ async fn main() -> Result<()> {
     let cache = SnapshotCache::new();
     cache.set(GROUP, Arc::new(snapshot(count)));
 
-    let service = DiscoveryService::new(cache.clone(), Registry::new(), Limits::default())
+    // Thousands of clients connect at once, and all from here.
+    let limits = Limits {
+        connections_per_address: usize::MAX,
+        connection_burst_per_address: 100_000,
+        silent_connections: usize::MAX,
+        ..Limits::default()
+    };
+    let service = DiscoveryService::new(cache.clone(), Registry::new(), limits)
         .with_grouping(Arc::new(|_| Ok(GROUP.to_owned())));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening {}", listener.local_addr()?);
@@ -57,7 +64,7 @@ async fn main() -> Result<()> {
         let _stop_at_end = stop;
         follow_orders(&cache, count)
     });
-    service.serve_with_listener(listener, async { drop(stopped.await) }).await?;
+    service.serve_with_listener(listener, async { drop(stopped.await) }).await;
     Ok(())
 }
 

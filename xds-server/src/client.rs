@@ -98,6 +98,15 @@ pub struct Document {
     pub etcd: Option<Etcd>,
     pub groups: BTreeMap<String, Group>,
     pub proxies: Vec<Proxy>,
+    pub port: Port,
+}
+
+/// See `http::PortStatus`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+#[expect(missing_docs, reason = "described there")]
+pub struct Port {
+    pub warnings: Vec<String>,
 }
 
 /// See `follow::ConfigStatus`.

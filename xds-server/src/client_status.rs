@@ -122,12 +122,13 @@ impl ClientStatusDiscoveryService for ClientStatusService {
         let (out, responses) = mpsc::channel(1);
         let service = self.clone();
         tokio::spawn(async move {
+            let connection = &connection;
             let answers = async {
                 // The node is that of the first request; later ones may leave it out.
                 let mut node = None;
                 while let Some(mut request) = requests.message().await? {
                     request.node = node.get_or_insert(request.node).clone();
-                    let answer = service.answer(&connection, request).await?;
+                    let answer = service.answer(connection, request).await?;
                     if out.send(Ok(answer)).await.is_err() {
                         break;
                     }
@@ -137,7 +138,7 @@ impl ClientStatusDiscoveryService for ClientStatusService {
             let ended = tokio::select! {
                 ended = answers => ended,
                 () = out.closed() => Ok(()),
-                () = service.discovery.until_ended() => Ok(()),
+                () = service.discovery.until_ended(connection) => Ok(()),
             };
             drop(permit);
             if let Err(status) = ended {

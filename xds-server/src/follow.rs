@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
 use crate::gateway::{self, Located, Problem, ReferencedFiles, Report, SourceFile};
+use crate::grouping::Groups;
 use crate::rollout::{Desired, Rollout};
 use crate::source::file::{self, FileSource, ReadError};
 use crate::source::key_url::KeyFetcher;
@@ -119,6 +120,16 @@ pub struct ConfigProblem {
     pub since: u64,
 }
 
+/// What a configuration is followed with, and who is told of it.
+#[expect(missing_docs, reason = "the types are described where they are")]
+pub struct Parts {
+    pub watch: Watch,
+    pub fetcher: KeyFetcher,
+    pub rollout: Rollout,
+    pub metrics: Arc<Metrics>,
+    pub proxy_groups: Groups,
+}
+
 /// Follows a configuration while it is edited.
 pub struct Follow {
     source: Source,
@@ -126,27 +137,22 @@ pub struct Follow {
     rollout: Rollout,
     fetcher: KeyFetcher,
     metrics: Arc<Metrics>,
+    proxy_groups: Groups,
     current: Arc<Desired>,
     status: Arc<Mutex<ConfigStatus>>,
 }
 
 impl Follow {
     /// Starts with a configuration that was read already. Must be called within a runtime.
-    pub fn start(
-        source: Source,
-        first: First,
-        watch: Watch,
-        fetcher: KeyFetcher,
-        rollout: Rollout,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn start(source: Source, first: First, parts: Parts) -> Self {
+        let Parts { watch, fetcher, rollout, metrics, proxy_groups } = parts;
         let First { desired, moment, newest, error } = first;
         let revision = moment.revision();
         let status = ConfigStatus { source: source.to_string(), revision, ..ConfigStatus::default() };
         let (current, status) = (Arc::new(desired), Arc::new(Mutex::new(status)));
-        let mut follow = Self { source, watch, rollout, fetcher, metrics, current, status };
+        let mut follow = Self { source, watch, rollout, fetcher, metrics, proxy_groups, current, status };
         follow.accept();
-        follow.warn(&follow.current.warnings);
+        follow.warn(&follow.current);
         if let Some(error) = error {
             follow.reject(&error);
         }
@@ -189,7 +195,7 @@ impl Follow {
 
     /// Serves what is right.
     async fn take(&mut self, desired: Desired, moment: &Moment) {
-        self.warn(&desired.warnings);
+        self.warn(&desired);
         let revision = moment.revision();
         if lock(&self.status).revision != revision {
             // Before any proxy has it: a restart must not take it back.
@@ -234,6 +240,7 @@ impl Follow {
         tracing::info!(version = self.current.version, revision, "configuration accepted");
         self.metrics.reloaded(true);
         self.fetcher.follow(&self.current.gateway);
+        self.proxy_groups.apply(&self.current.gateway);
         self.rollout.apply(&self.current);
         let mut status = lock(&self.status);
         status.version.clone_from(&self.current.version);
@@ -272,7 +279,10 @@ impl Follow {
     }
 
     /// Shows the warnings, and logs those that are new.
-    fn warn(&self, warnings: &[Located]) {
+    fn warn(&self, desired: &Desired) {
+        let advice = self.proxy_groups.advise(&desired.gateway).into_iter();
+        let advice = advice.filter_map(|problem| desired.source_map.locate(problem));
+        let warnings: Vec<Located> = desired.warnings.iter().cloned().chain(advice).collect();
         let mut status = lock(&self.status);
         for warning in warnings.iter().filter(|warning| !status.warnings.contains(warning)) {
             tracing::warn!(
@@ -287,7 +297,7 @@ impl Follow {
         if warnings.is_empty() && !status.warnings.is_empty() {
             tracing::info!("nothing to warn of any more");
         }
-        status.warnings = warnings.to_vec();
+        status.warnings = warnings;
     }
 
     /// Whether that is news.

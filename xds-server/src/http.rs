@@ -1,6 +1,7 @@
 //! What people and monitoring ask: status page, `/status`, `/metrics`, `/healthz`, `/readyz`; and the filters, which Envoys
 //! fetch (`wasm`). Read-only.
 
+mod port;
 mod wasm;
 
 use std::sync::{Arc, Mutex};
@@ -24,6 +25,8 @@ use crate::source::module::{ModuleStatus, ModuleStore};
 use crate::status::{lock, unix_seconds};
 use crate::telemetry::Metrics;
 
+pub use port::{Port, PortStatus};
+
 /// Everything the pages show.
 #[derive(Clone)]
 pub struct Sources {
@@ -43,6 +46,8 @@ pub struct Sources {
     pub metrics: Arc<Metrics>,
     /// The filters' modules, if they are served from here.
     pub modules: Option<ModuleStore>,
+    /// The gRPC port.
+    pub port: Port,
 }
 
 /// All pages.
@@ -70,6 +75,8 @@ struct Status {
     proxies: Vec<Proxy>,
     /// By group and cluster, as the proxies report it.
     load: Loads,
+    /// The gRPC port.
+    port: PortStatus,
     /// The filters that are served from here.
     modules: std::collections::BTreeMap<&'static str, ModuleStatus>,
 }
@@ -113,7 +120,16 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
     let etcd = sources.etcd.as_ref().map(Etcd::status);
     let load = sources.reports.by_cluster(&sources.cache);
     let modules = sources.modules.as_ref().map(ModuleStore::status).unwrap_or_default();
-    Json(Status { now: unix_seconds(SystemTime::now()), config, etcd, groups, proxies, load, modules })
+    Json(Status {
+        now: unix_seconds(SystemTime::now()),
+        config,
+        etcd,
+        groups,
+        proxies,
+        load,
+        port: sources.port.status(),
+        modules,
+    })
 }
 
 fn proxy(connected: &Connected, groups: &std::collections::BTreeMap<String, GroupStatus>) -> Proxy {
@@ -158,7 +174,7 @@ async fn metrics(State(sources): State<Sources>) -> Response {
     let groups = lock(&sources.groups).clone();
     let load = sources.reports.by_cluster(&sources.cache);
     let etcd = sources.etcd.as_ref().map(|etcd| (etcd.status(), lock(&sources.config).revision.unwrap_or(0)));
-    match sources.metrics.render(&sources.registry, &groups, &load, etcd.as_ref()) {
+    match sources.metrics.render(&sources.registry, &groups, &load, etcd.as_ref(), &sources.port.status()) {
         Ok(text) => {
             let mut response = text.into_response();
             let kind = HeaderValue::from_static("text/plain; version=0.0.4");

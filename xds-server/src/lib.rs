@@ -20,6 +20,7 @@ pub mod discovery;
 mod fence;
 pub mod follow;
 pub mod gateway;
+pub mod grouping;
 pub mod http;
 pub mod load_reports;
 pub mod modules;

@@ -9,21 +9,23 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use crate::client_status::{AnswerLimits, ClientStatusService};
-use crate::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
+use crate::discovery::{DiscoveryService, Registry, SnapshotCache};
 use crate::fence::fence;
 use crate::follow::{self, ConfigError, Follow};
-use crate::http::{self, Sources};
+use crate::grouping::{Groups, Security};
+use crate::http::{self, Port, Sources};
 use crate::load_reports::LoadReports;
 use crate::load_reports::service::LoadService;
 use crate::modules::{Delivery, Told};
 use crate::rollout::{Context, Rollout};
-use crate::settings::Serve;
+use crate::settings::{Serve, Transport};
 use crate::source::Source;
 use crate::source::etcd::{Etcd, EtcdError};
 use crate::source::file::FileSource;
 use crate::source::key_store::KeyStore;
 use crate::source::key_url::KeyFetcher;
 use crate::source::module::ModuleError;
+use crate::source::port_tls::{PortFiles, PortTls, PortTlsError};
 use crate::source::watch::{Settle, Watch};
 use crate::telemetry::Metrics;
 
@@ -39,6 +41,9 @@ pub enum StartError {
     /// A filter can't be served; nothing was bound.
     #[error("{0}; build the filters with `make wasm`, or see --wasm-dir and --wasm-delivery")]
     Module(#[from] ModuleError),
+    /// The gRPC port can't speak TLS; nothing was bound.
+    #[error("{0}; see --grpc-certificate, --grpc-key and --grpc-client-ca")]
+    PortTls(#[from] PortTlsError),
     /// Settings don't go together; nothing was bound.
     #[error("{0}")]
     Usage(String),
@@ -51,7 +56,7 @@ impl StartError {
     /// What the program ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Config(_) | Self::Module(_) => crate::BAD_CONFIGURATION,
+            Self::Config(_) | Self::Module(_) | Self::PortTls(_) => crate::BAD_CONFIGURATION,
             Self::Usage(_) => crate::BAD_USAGE,
             Self::Etcd(_) | Self::System(_) => crate::FAILED,
         }
@@ -66,6 +71,7 @@ pub struct Server {
     etcd: Option<Etcd>,
     modules: Told,
     discovery: DiscoveryService,
+    port: Option<(PortTls, Watch)>,
     load: LoadService,
     client_status: ClientStatusService,
     sources: Sources,
@@ -80,6 +86,7 @@ impl Server {
         let source = open(settings).await?;
         let first = follow::first(&source).await?;
         let modules = Delivery::open(settings)?;
+        let port = open_port(settings)?;
         let grpc = bind("grpc", settings.grpc_address).await?;
         let http = bind("http", settings.http_address).await?;
 
@@ -101,24 +108,45 @@ impl Server {
         });
         let groups = rollout.statuses();
         let etcd = source.etcd().cloned();
-        let follow = Follow::start(source, first, watch, fetcher, rollout, Arc::clone(&metrics));
+        let security = Security::of(settings, grpc.local_addr().context("can't tell the gRPC port")?);
+        let proxy_groups = Groups::new(security);
+        let parts = follow::Parts {
+            watch,
+            fetcher,
+            rollout,
+            metrics: Arc::clone(&metrics),
+            proxy_groups: proxy_groups.clone(),
+        };
+        let follow = Follow::start(source, first, parts);
         let fence = etcd.clone().map(|etcd| fence(etcd, follow.status(), Arc::clone(&groups)));
+        let mut discovery =
+            DiscoveryService::new(cache.clone(), registry.clone(), settings.transport.limits())
+                .with_grouping(proxy_groups.grouping())
+                .regrouped_by(proxy_groups.changes())
+                .with_fence(fence);
+        let port = match port {
+            Some(port) => {
+                discovery = discovery.with_tls(port.trust());
+                Some((port, Watch::new(Settle::of(settings)).context("can't watch files")?))
+            }
+            None => None,
+        };
         let sources = Sources {
             config: follow.status(),
             etcd: etcd.clone(),
             groups,
-            registry: registry.clone(),
+            registry,
             reports: reports.clone(),
-            cache: cache.clone(),
+            cache,
             metrics,
             modules: store,
+            port: Port::new(discovery.clone(), security, port.as_ref().map(|(port, _)| port.warnings())),
         };
-        let discovery = DiscoveryService::new(cache, registry, Limits::default()).with_fence(fence);
         let interval = settings.load_reporting.load_report_interval;
         let load = LoadService::new(discovery.clone(), reports, interval);
         let visibility = settings.client_status.visibility;
         let client_status = ClientStatusService::new(discovery.clone(), visibility, AnswerLimits::default());
-        Ok(Self { grpc, http, follow, etcd, modules, discovery, load, client_status, sources })
+        Ok(Self { grpc, http, follow, etcd, modules, discovery, port, load, client_status, sources })
     }
 
     /// Where Envoys connect, with the real port.
@@ -142,7 +170,7 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, etcd, modules, discovery, load, client_status, sources } = self;
+        let Self { grpc, http, follow, etcd, modules, discovery, port, load, client_status, sources } = self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
@@ -156,6 +184,12 @@ impl Server {
             }
         });
         let mut modules = tokio::spawn(modules.run());
+        let mut port = tokio::spawn(async move {
+            match port {
+                Some((port, watch)) => port.follow(watch).await,
+                None => std::future::pending().await,
+            }
+        });
         let mut pages = tokio::spawn(
             axum::serve(http, http::router(sources))
                 .with_graceful_shutdown(wait(stopped.clone()))
@@ -167,21 +201,20 @@ impl Server {
         // None of them ends by itself: one that did would leave a server that looks well and is not.
         tokio::select! {
             () = shutdown => {}
-            ended = &mut served => {
-                ended.context("the gRPC server failed")?;
-                anyhow::bail!("the gRPC server ended");
-            }
+            () = &mut served => anyhow::bail!("the gRPC server ended"),
             ended = &mut pages => anyhow::bail!("the HTTP server ended: {ended:?}"),
             ended = &mut follow => anyhow::bail!("nobody follows the configuration any more: {ended:?}"),
             ended = &mut etcd => anyhow::bail!("nobody follows etcd any more: {ended:?}"),
             ended = &mut modules => anyhow::bail!("nobody follows the filters any more: {ended:?}"),
+            ended = &mut port => anyhow::bail!("nobody follows the gRPC port's certificates any more: {ended:?}"),
         }
         tracing::info!("stopping: ending all streams");
         stop.send_replace(true);
         follow.abort();
         etcd.abort();
         modules.abort();
-        served.await.context("the gRPC server failed")?;
+        port.abort();
+        served.await;
         // A page that is still read must not hold up the end.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), pages).await;
         tracing::info!("stopped");
@@ -196,6 +229,14 @@ async fn open(settings: &Serve) -> Result<Source, StartError> {
         true => Ok(Source::Etcd(Etcd::open(&settings.etcd, &settings.state_dir).await?)),
         false => Ok(Source::Files(FileSource::new(&settings.config))),
     }
+}
+
+/// The port's certificates, if it is to speak TLS.
+fn open_port(settings: &Serve) -> Result<Option<PortTls>, PortTlsError> {
+    let Transport { grpc_certificate, grpc_key, grpc_client_ca, .. } = settings.transport.clone();
+    // The command line has seen to it that there is neither or both.
+    let Some((certificate, key)) = grpc_certificate.zip(grpc_key) else { return Ok(None) };
+    PortTls::open(PortFiles { certificate, key, client_ca: grpc_client_ca }).map(Some)
 }
 
 async fn bind(endpoint: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

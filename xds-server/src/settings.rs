@@ -2,6 +2,7 @@
 
 mod client_status;
 mod load_reports;
+mod transport;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ pub mod etcd;
 pub mod wasm;
 pub use client_status::ClientStatus;
 pub use load_reports::LoadReporting;
+pub use transport::{Age, Transport};
 
 /// Tollgate's control plane: pushes listeners, routes, clusters and filters to stock Envoys from YAML that is
 /// edited live.
@@ -117,6 +119,10 @@ pub struct Serve {
     /// Where Envoys connect: xDS over gRPC, aggregated (ADS). Port 0 takes a free one; the log says which.
     #[arg(long, env = "TOLLGATE_GRPC_ADDRESS", default_value = "127.0.0.1:18000")]
     pub grpc_address: SocketAddr,
+
+    /// The connections of that port.
+    #[command(flatten)]
+    pub transport: Transport,
 
     /// Where people and monitoring look: status page, /status, /metrics, /healthz, /readyz; and
     /// from where Envoys fetch their filters.

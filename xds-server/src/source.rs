@@ -1,5 +1,5 @@
-//! Where desired state comes from: YAML in files or in etcd, the files that it names, issuers' keys and the filters'
-//! modules. What is read here is only text and JSON; what it means is said in `gateway`.
+//! Where desired state comes from: YAML in files or in etcd, the files that it names, issuers' keys, the filters' modules and
+//! the gRPC port's own certificate. What is read here is only text and JSON; what it means is said in `gateway`.
 
 pub mod etcd;
 pub mod file;
@@ -8,6 +8,7 @@ pub mod key_store;
 pub mod key_url;
 mod links;
 pub mod module;
+pub mod port_tls;
 pub mod referenced;
 pub mod watch;
 

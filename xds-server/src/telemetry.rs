@@ -10,6 +10,7 @@ use prometheus::{
 };
 use tracing_subscriber::EnvFilter;
 
+use crate::http::PortStatus;
 use crate::load_reports::Loads;
 use crate::rollout::GroupStatus;
 use crate::source::etcd::EtcdStatus;
@@ -92,6 +93,7 @@ impl Metrics {
         groups: &BTreeMap<String, GroupStatus>,
         load: &Loads,
         etcd: Option<&(EtcdStatus, i64)>,
+        port: &PortStatus,
     ) -> Result<String, prometheus::Error> {
         let mut families = self.registry.gather();
         families.extend(discovery_metrics(discovery)?.gather());
@@ -100,6 +102,7 @@ impl Metrics {
         if let Some((status, served)) = etcd {
             families.extend(etcd_metrics(status, *served)?.gather());
         }
+        families.extend(port_metrics(port)?.gather());
         let mut text = Vec::new();
         TextEncoder::new().encode(&families, &mut text)?;
         Ok(String::from_utf8_lossy(&text).into_owned())
@@ -191,6 +194,26 @@ fn discovery_metrics(discovery: &crate::discovery::Registry) -> Result<Registry,
     for counter in [pushes, acks, nacks] {
         registry.register(Box::new(counter))?;
     }
+    Ok(registry)
+}
+
+/// The connections of the gRPC port.
+fn port_metrics(port: &PortStatus) -> Result<Registry, prometheus::Error> {
+    let registry = Registry::new();
+    let open = IntGauge::new("tollgate_xds_connections", "Open connections of the gRPC port")?;
+    open.set(i64::try_from(port.connections).unwrap_or(i64::MAX));
+    registry.register(Box::new(open))?;
+    let refused = CounterVec::new(
+        Opts::new(
+            "tollgate_xds_connections_refused_total",
+            "Connections of the gRPC port that were refused, by why",
+        ),
+        &["reason"],
+    )?;
+    for (reason, count) in &port.refused {
+        refused.with_label_values(&[*reason]).inc_by(*count as f64);
+    }
+    registry.register(Box::new(refused))?;
     Ok(registry)
 }
 

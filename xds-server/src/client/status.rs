@@ -73,6 +73,9 @@ fn lines(document: &Document) -> String {
     if let Some(error) = document.etcd.as_ref().and_then(|etcd| etcd.error.as_ref()) {
         text += &format!("etcd is not followed: {}\n", plain(error));
     }
+    for warning in &document.port.warnings {
+        text += &format!("warning: {}\n", plain(warning));
+    }
     let error = document.config.error.as_ref();
     text + &error.map_or_else(String::new, |error| format!("error: {}\n", plain(&error.text)))
 }
@@ -135,6 +138,9 @@ fn tables(document: &Document) -> String {
     for warning in &config.warnings {
         text += &format!("\n{}\n", plain(&warning.to_string()));
     }
+    for warning in &document.port.warnings {
+        text += &format!("\nwarning: {}\n", plain(warning));
+    }
     if let Some(error) = &config.error {
         let age = seconds(document.now.saturating_sub(error.since));
         // Line breaks are the report's own; what it quotes was written by whoever writes the YAML.
@@ -185,6 +191,7 @@ mod tests {
             "config": { "source": "g.yaml", "version": "abc", "revision": 7, "loaded_at": 99_000,
                         "warnings": [{ "file": "g.yaml", "line": 3, "column": 7, "message": "a.key is not the key" }],
                         "error": { "text": "error: no\n --> g.yaml:1:1\n", "since": 99_990 } },
+            "port": { "warnings": ["port.pem: the certificate expired"] },
             "groups": { "edge": { "version": "abc", "stage": "move", "proxies": 4, "arrived": 1, "refused": 1,
                         "held": [{ "type": "x.Cluster", "name": "api", "reason": "bad" }] } },
             "proxies": [{ "id": "edge-1\u{7}", "group": "edge", "known_group": true, "agent": "envoy 1.40.0",
@@ -201,6 +208,7 @@ mod tests {
             "edge-1  edge   envoy 1.40.0  127.0.0.1:1  1h 1m      refused",
             "  edge-1 refused Cluster: un known",
             "warning: g.yaml:3:7: a.key is not the key",
+            "warning: port.pem: the certificate expired",
             "rejected for 10s; the version above keeps serving",
             " --> g.yaml:1:1",
         ] {

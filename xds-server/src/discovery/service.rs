@@ -5,7 +5,8 @@
 //! raw frames (`body`) and not through a codec, so that the bytes a snapshot encoded once are what goes out, and a
 //! large response is copied out only as fast as its client reads.
 //!
-//! Not here: the protocol's rules ([`super::session`]), binding a socket, TLS, and the Fetch (REST) methods.
+//! Not here: the protocol's rules ([`super::session`]), connections and TLS ([`super::transport`]), and the Fetch (REST)
+//! methods.
 
 mod body;
 mod methods;
@@ -15,29 +16,31 @@ mod stream;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Extensions, Status};
 
 use super::session::{Flavour, Scope};
+use super::transport::{Admission, Connection, Identity, Refusal, Trust};
 use super::{Limits, Registry, SnapshotCache};
-
-/// How long an ended server waits for peers to take their last bytes.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// Who a stream's first request says it is, and what the connection knows of it.
 #[derive(Debug)]
 pub struct Peer<'a> {
     /// `node` of the first request; its id is not empty.
     pub node: &'a Node,
-    /// What the transport knows: `TcpConnectInfo`, and certificates under TLS.
+    /// What the transport knows: a [`Connection`].
     pub connection: &'a Extensions,
+}
+
+impl Peer<'_> {
+    /// Whom the peer's certificate is for, if one was asked for and verified.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.connection.get::<Connection>().and_then(Connection::identity)
+    }
 }
 
 /// Chooses the group whose snapshot a peer is served, or refuses it with a reason it is told.
@@ -54,6 +57,9 @@ pub struct DiscoveryService {
     limits: Arc<Limits>,
     grouping: Grouping,
     fence: Option<Fence>,
+    regrouped: Option<watch::Receiver<u64>>,
+    trust: Option<watch::Receiver<Trust>>,
+    admission: Admission,
     streams: Arc<Semaphore>,
     ended: Arc<watch::Sender<bool>>,
 }
@@ -61,11 +67,15 @@ pub struct DiscoveryService {
 impl DiscoveryService {
     /// Serves `cache` to whoever connects and reports to `registry`. The group is the node's cluster.
     pub fn new(cache: SnapshotCache, registry: Registry, limits: Limits) -> DiscoveryService {
+        let limits = Arc::new(limits);
         DiscoveryService {
             cache,
             registry,
+            regrouped: None,
+            trust: None,
+            admission: Admission::new(limits.clone()),
             streams: Arc::new(Semaphore::new(limits.streams.min(Semaphore::MAX_PERMITS))),
-            limits: Arc::new(limits),
+            limits,
             grouping: Arc::new(|peer| Ok(peer.node.cluster.clone())),
             fence: None,
             ended: Arc::new(watch::Sender::new(false)),
@@ -80,6 +90,16 @@ impl DiscoveryService {
     /// Has every stream wait before it is served.
     pub fn with_fence(self, fence: Option<Fence>) -> DiscoveryService {
         DiscoveryService { fence, ..self }
+    }
+
+    /// Looks again at who is in which group whenever the number changes, and ends the streams that are no longer.
+    pub fn regrouped_by(self, changes: watch::Receiver<u64>) -> DiscoveryService {
+        DiscoveryService { regrouped: Some(changes), ..self }
+    }
+
+    /// Speaks TLS, with what the latest value says.
+    pub fn with_tls(self, trust: watch::Receiver<Trust>) -> DiscoveryService {
+        DiscoveryService { trust: Some(trust), ..self }
     }
 
     /// The methods, to which other gRPC services may be added.
@@ -109,16 +129,21 @@ impl DiscoveryService {
     pub fn identify(&self, node: Option<Node>, connection: &Extensions) -> Result<(Node, String), Status> {
         let node = node.filter(|node| !node.id.is_empty());
         let node = node.ok_or_else(|| Status::invalid_argument("the first request must carry node.id"))?;
-        let group = (self.grouping)(&Peer { node: &node, connection }).map_err(|reason| {
-            tracing::warn!(node = node.id, cluster = node.cluster, reason, "proxy refused");
+        let limit = self.limits.node_id_bytes;
+        let check = |names: [&String; 2]| match names.iter().any(|name| name.len() > limit) {
+            true => {
+                Err(Status::invalid_argument(format!("node.id or node.cluster is longer than {limit} bytes")))
+            }
+            false => Ok(()),
+        };
+        check([&node.id, &node.cluster])?;
+        let group = self.group(&node, connection).map_err(|reason| {
+            let peer =
+                connection.get::<Connection>().map(|connection| tracing::field::display(connection.remote()));
+            tracing::warn!(node = node.id, cluster = node.cluster, peer, reason, "proxy refused");
             Status::permission_denied(reason)
         })?;
-        let limit = self.limits.node_id_bytes;
-        if [&node.id, &node.cluster, &group].iter().any(|name| name.len() > limit) {
-            return Err(Status::invalid_argument(format!(
-                "node.id or node.cluster is longer than {limit} bytes"
-            )));
-        }
+        check([&node.id, &group])?;
         Ok((node, group))
     }
 
@@ -133,10 +158,64 @@ impl DiscoveryService {
         })
     }
 
+    fn group(&self, node: &Node, connection: &Extensions) -> Result<String, String> {
+        (self.grouping)(&Peer { node, connection })
+    }
+
+    /// Resolves when the streams of a connection are to end.
+    pub async fn until_ended(&self, connection: &Extensions) {
+        match connection.get::<Connection>() {
+            Some(connection) => connection.until_over().await,
+            None => self.until_stopped().await,
+        }
+    }
+
+    /// Resolves when a node is no longer in the group that it was [identified](Self::identify) with, with what its
+    /// stream is to be ended with.
+    pub async fn until_excluded(&self, node: &Node, group: &str, connection: &Extensions) -> Status {
+        let Some(mut regrouped) = self.regrouped.clone() else { return std::future::pending().await };
+        loop {
+            match self.group(node, connection) {
+                Ok(now) if now == group => {}
+                Ok(now) => return Status::unavailable(format!("the proxy is in group `{now}` now")),
+                Err(reason) => {
+                    tracing::warn!(
+                        node = node.id,
+                        cluster = node.cluster,
+                        reason,
+                        "proxy refused from now on"
+                    );
+                    return Status::permission_denied(reason);
+                }
+            }
+            if regrouped.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+        }
+    }
+
     /// Resolves when every stream is to [`end`](Self::end).
-    pub async fn until_ended(&self) {
+    pub(super) async fn until_stopped(&self) {
         // The sender is ours.
         drop(self.ended.subscribe().wait_for(|ended| *ended).await);
+    }
+
+    pub(super) fn trust(&self) -> Option<watch::Receiver<Trust>> {
+        self.trust.clone()
+    }
+
+    pub(super) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.admission.open()
+    }
+
+    /// Connections that were refused since the start, by why.
+    pub fn refusals(&self) -> impl Iterator<Item = (Refusal, u64)> {
+        self.admission.refusals()
     }
 
     /// Ends every stream, now and from now on, with status OK: clients reconnect, here or elsewhere.
@@ -145,41 +224,8 @@ impl DiscoveryService {
     }
 
     /// Serves the discovery methods on a bound listener until `shutdown`; see [`serve_routes`](Self::serve_routes).
-    pub async fn serve_with_listener(
-        &self,
-        listener: TcpListener,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error> {
-        self.serve_routes(self.routes(), listener, shutdown).await
-    }
-
-    /// Serves `routes` on a bound listener. At `shutdown` it stops accepting, ends all streams and returns once they
-    /// are closed, or after 5 seconds.
-    pub async fn serve_routes(
-        &self,
-        routes: Routes,
-        listener: TcpListener,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), tonic::transport::Error> {
-        let limits = &self.limits;
-        let shutdown = async {
-            shutdown.await;
-            self.end();
-        };
-        let server = Server::builder()
-            .max_concurrent_streams(limits.streams_per_connection)
-            .http2_keepalive_interval(Some(limits.keepalive_interval))
-            .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-            .add_routes(routes)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), shutdown);
-        let overdue = async {
-            self.until_ended().await;
-            tokio::time::sleep(DRAIN).await;
-        };
-        tokio::select! {
-            served = server => served,
-            () = overdue => Ok(()),
-        }
+    pub async fn serve_with_listener(&self, listener: TcpListener, shutdown: impl Future<Output = ()>) {
+        self.serve_routes(self.routes(), listener, shutdown).await;
     }
 
     /// Opens a stream: it reads `request`'s messages, and its answer's body drives it and writes what it hands over.

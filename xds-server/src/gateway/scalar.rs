@@ -3,6 +3,7 @@
 //! Each parses from a string with an error that says what would be right, and keeps a form that cannot be
 //! wrong any more.
 
+mod identity;
 mod regex;
 mod tls;
 
@@ -13,6 +14,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
+pub use self::identity::Identity;
 pub use self::regex::Regex;
 pub use self::tls::{FilePath, ServerName, SubjectAltName};
 
@@ -351,6 +353,7 @@ from_text! {
     regex::Regex, "regular expression";
     ServerName, "server name";
     SubjectAltName, "subject alternative name";
+    Identity, "identity";
 }
 
 impl Serialize for Name {

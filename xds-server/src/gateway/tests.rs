@@ -201,6 +201,14 @@ fn a_mistake_is_shown_where_it_stands() {
 }
 
 #[test]
+fn an_identity_that_could_be_anybodys_is_refused_where_it_stands() {
+    let problem = first_problem(
+        "version: v1\nproxies: { edge: { listeners: [], identities: [edge.internal, '*'] } }\n",
+    );
+    assert!(problem.starts_with("2:") && problem.contains("`*` is no identity"), "{problem}");
+}
+
+#[test]
 fn all_problems_of_all_files_are_reported_at_once() {
     let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
     let report = load(vec![

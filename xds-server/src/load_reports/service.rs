@@ -65,7 +65,21 @@ impl LoadService {
         let first = first.map_err(|_| Status::deadline_exceeded("no request came"))??;
         let Some(LoadStatsRequest { node, cluster_stats }) = first else { return Ok(()) };
         let (node, group) = self.discovery.identify(node, connection)?;
-        let Some(reporter) = self.reports.open(&group, &node.id) else {
+        tokio::select! {
+            served = self.take(&node, &group, cluster_stats, requests, out) => served,
+            status = self.discovery.until_excluded(&node, &group, connection) => Err(status),
+        }
+    }
+
+    async fn take(
+        &self,
+        node: &Node,
+        group: &str,
+        cluster_stats: Vec<ClusterStats>,
+        mut requests: Streaming<LoadStatsRequest>,
+        out: &mpsc::Sender<Outgoing>,
+    ) -> Result<(), Status> {
+        let Some(reporter) = self.reports.open(group, &node.id) else {
             return Err(Status::resource_exhausted("too many proxies report their load"));
         };
         tracing::info!(node = node.id, group, "reports its load");
@@ -85,8 +99,8 @@ impl LoadService {
             take(cluster_stats);
         }
 
-        let sends_all = sends_all(&node);
-        let mut snapshots = self.discovery.cache().watch(&group);
+        let sends_all = sends_all(node);
+        let mut snapshots = self.discovery.cache().watch(group);
         let mut asked = None;
         loop {
             let names: Vec<String> = match snapshots.latest() {
@@ -136,7 +150,7 @@ impl LoadReportingService for LoadService {
             let served = tokio::select! {
                 served = service.run(&connection, requests, &out) => served,
                 () = out.closed() => Ok(()),
-                () = service.discovery.until_ended() => Ok(()),
+                () = service.discovery.until_ended(&connection) => Ok(()),
             };
             drop(permit);
             if let Err(status) = served {

@@ -38,9 +38,7 @@ impl Server {
         let discovery = DiscoveryService::new(cache.clone(), registry.clone(), Limits::default());
         let status = ClientStatusService::new(discovery.clone(), visibility, limits);
         let routes = discovery.routes().add_service(status.into_server());
-        tokio::spawn(async move {
-            discovery.serve_routes(routes, listener, std::future::pending()).await.unwrap()
-        });
+        tokio::spawn(async move { discovery.serve_routes(routes, listener, std::future::pending()).await });
         Server { cache, registry, address }
     }
 

@@ -21,18 +21,18 @@ use xds_server::discovery::session::Answer;
 use xds_server::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
 use xds_server::snapshot::{Snapshot, SnapshotBuilder, TypeUrl};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
-struct Server {
-    cache: SnapshotCache,
-    registry: Registry,
-    address: SocketAddr,
+pub struct Server {
+    pub cache: SnapshotCache,
+    pub registry: Registry,
+    pub address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     served: JoinHandle<()>,
 }
 
 impl Server {
-    async fn start(limits: Limits) -> Server {
+    pub async fn start(limits: Limits) -> Server {
         let (cache, registry) = (SnapshotCache::new(), Registry::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -40,28 +40,32 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let shutdown = async { drop(stopped.await) };
-            service.serve_with_listener(listener, shutdown).await.unwrap();
+            service.serve_with_listener(listener, shutdown).await;
         });
         Server { cache, registry, address, stop: Some(stop), served }
     }
 
-    async fn channel(&self) -> Channel {
+    pub async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://{}", self.address)).unwrap().connect().await.unwrap()
     }
 
-    async fn delta(&self) -> Delta {
+    pub async fn delta(&self) -> Delta {
         self.delta_over(self.channel().await).await
     }
 
-    async fn delta_over(&self, channel: Channel) -> Delta {
+    pub async fn delta_over(&self, channel: Channel) -> Delta {
+        self.try_delta_over(channel).await.unwrap()
+    }
+
+    pub async fn try_delta_over(&self, channel: Channel) -> Result<Delta, tonic::Status> {
         let (requests, receiver) = mpsc::channel(16);
         let mut client = AggregatedDiscoveryServiceClient::new(channel).max_decoding_message_size(1 << 30);
         let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
-        let responses = client.delta_aggregated_resources(stream).await.unwrap().into_inner();
-        Delta { requests, responses }
+        let responses = client.delta_aggregated_resources(stream).await?.into_inner();
+        Ok(Delta { requests, responses })
     }
 
-    async fn until(&self, what: &str, holds: impl Fn(&Registry) -> bool) {
+    pub async fn until(&self, what: &str, holds: impl Fn(&Registry) -> bool) {
         let mut revision = self.registry.watch();
         let wait = async {
             while !holds(&self.registry) {
@@ -72,35 +76,35 @@ impl Server {
     }
 }
 
-struct Delta {
+pub struct Delta {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
-    responses: Streaming<DeltaDiscoveryResponse>,
+    pub responses: Streaming<DeltaDiscoveryResponse>,
 }
 
 impl Delta {
-    async fn send(&self, request: DeltaDiscoveryRequest) {
+    pub async fn send(&self, request: DeltaDiscoveryRequest) {
         self.requests.send(request).await.unwrap();
     }
 
-    async fn next(&mut self) -> DeltaDiscoveryResponse {
+    pub async fn next(&mut self) -> DeltaDiscoveryResponse {
         next(&mut self.responses).await.unwrap().unwrap()
     }
 
-    async fn ack(&self, response: &DeltaDiscoveryResponse) {
+    pub async fn ack(&self, response: &DeltaDiscoveryResponse) {
         let (type_url, response_nonce) = (response.type_url.clone(), response.nonce.clone());
         self.send(DeltaDiscoveryRequest { type_url, response_nonce, ..Default::default() }).await;
     }
 }
 
-async fn next<T>(responses: &mut Streaming<T>) -> Result<Option<T>, tonic::Status> {
+pub async fn next<T>(responses: &mut Streaming<T>) -> Result<Option<T>, tonic::Status> {
     tokio::time::timeout(PATIENCE, responses.message()).await.expect("a response in time")
 }
 
-fn node(id: &str) -> Option<Node> {
+pub fn node(id: &str) -> Option<Node> {
     Some(Node { id: id.into(), cluster: "edge".into(), ..Default::default() })
 }
 
-fn ask(id: &str, type_url: &TypeUrl) -> DeltaDiscoveryRequest {
+pub fn ask(id: &str, type_url: &TypeUrl) -> DeltaDiscoveryRequest {
     DeltaDiscoveryRequest {
         node: node(id),
         type_url: type_url.to_string(),
@@ -109,7 +113,7 @@ fn ask(id: &str, type_url: &TypeUrl) -> DeltaDiscoveryRequest {
     }
 }
 
-fn clusters(count: usize) -> Arc<Snapshot> {
+pub fn clusters(count: usize) -> Arc<Snapshot> {
     let mut builder = Snapshot::builder();
     for n in 0..count {
         builder.insert(&TypeUrl::CLUSTER, &format!("cluster-{n}"), format!("body of cluster {n}").as_bytes());
@@ -117,7 +121,7 @@ fn clusters(count: usize) -> Arc<Snapshot> {
     Arc::new(builder.build())
 }
 
-fn edited(snapshot: &Snapshot, name: &str, body: &str) -> Arc<Snapshot> {
+pub fn edited(snapshot: &Snapshot, name: &str, body: &str) -> Arc<Snapshot> {
     let mut builder = SnapshotBuilder::editing(snapshot);
     builder.insert(&TypeUrl::CLUSTER, name, body.as_bytes());
     Arc::new(builder.build())

@@ -38,7 +38,7 @@ impl Server {
         let routes = discovery.routes().add_service(load.into_server());
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
-            discovery.serve_routes(routes, listener, async { drop(stopped.await) }).await.unwrap();
+            discovery.serve_routes(routes, listener, async { drop(stopped.await) }).await;
         });
         Server { cache, reports, address, stop, served }
     }

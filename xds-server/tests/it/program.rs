@@ -156,3 +156,35 @@ fn sigterm_drains_and_exits_0() {
     assert_eq!(told, ["grpc", "http"]);
     assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn serve_with_a_certificate_that_does_not_fit_binds_nothing_and_exits_78() {
+    let authority = crate::secure::Authority::new("servers");
+    let (one, other) = (authority.issue("xds.internal"), authority.issue("xds.internal"));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    for (name, text) in [("gateway.yaml", GOOD), ("port.pem", &one.chain), ("port.key", &other.key)] {
+        std::fs::write(path(name), text).unwrap();
+    }
+    let serve = |arguments: &[(&str, &str)]| {
+        let mut command = serve(&path("gateway.yaml"));
+        for (flag, file) in arguments {
+            command.arg(flag).arg(path(file));
+        }
+        let output = command.output().unwrap();
+        (output.status.code(), text(&output.stderr))
+    };
+    let pair = [("--grpc-certificate", "port.pem"), ("--grpc-key", "port.key")];
+    let (code, shown) = serve(&pair);
+    assert_eq!(code, Some(78), "{shown}");
+    assert!(shown.contains("port.key is not the key") && !shown.contains("listening"), "{shown}");
+    std::fs::write(path("port.key"), &one.key).unwrap();
+    let (code, shown) = serve(&[pair[0], pair[1], ("--grpc-client-ca", "port.key")]);
+    assert_eq!(code, Some(78), "{shown}");
+    assert!(
+        shown.contains("there is no certificate in the file") && !shown.contains("BEGIN PRIVATE"),
+        "{shown}"
+    );
+    assert_eq!(serve(&pair[..1]).0, Some(2));
+    assert_eq!(serve(&[("--grpc-client-ca", "port.pem")]).0, Some(2));
+}

@@ -1,6 +1,5 @@
 //! Make before break, as a proxy sees it that takes its time.
 
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
@@ -33,14 +32,18 @@ impl Running {
 
     pub async fn start_on(text: &str, deadline: &str, http: std::net::SocketAddr) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let http = http.to_string();
+        Self::start_in(folder, text, &["--rollout-deadline", deadline, "--http-address", &http]).await
+    }
+
+    /// In a folder that may hold files already, with further arguments.
+    pub async fn start_in(folder: tempfile::TempDir, text: &str, arguments: &[&str]) -> Self {
         let path = folder.path().join("gateway.yaml");
         std::fs::write(&path, text).unwrap();
-        let http = http.to_string();
-        let arguments = ["xds-server", "serve", "--grpc-address", "127.0.0.1:0", "--http-address", &http];
-        let arguments = arguments.map(Path::new).into_iter().chain([Path::new("--config"), &path]);
-        let rest = ["--quiet-period", "10ms", "--rollout-deadline", deadline, "--wasm-delivery", "file"];
-        let rest = rest.map(Path::new);
-        let Command::Serve(settings) = Cli::parse_from(arguments.chain(rest)).command else {
+        let always = ["xds-server", "serve", "--grpc-address", "127.0.0.1:0", "--wasm-delivery", "file"];
+        let always = always.into_iter().chain(["--quiet-period", "10ms", "--config", path.to_str().unwrap()]);
+        let Command::Serve(settings) = Cli::parse_from(always.chain(arguments.iter().copied())).command
+        else {
             panic!("serve")
         };
         let server = Server::build(&settings).await.unwrap();
@@ -56,12 +59,18 @@ impl Running {
 
     /// The group's entry in `/status`, once it is as `is_there` says.
     async fn status(&self, what: &str, is_there: impl Fn(&Value) -> bool) -> Value {
+        self.status_at("/groups/edge", what, is_there).await
+    }
+
+    /// What is at this place in `/status`, once it is as `is_there` says.
+    pub async fn status_at(&self, pointer: &str, what: &str, is_there: impl Fn(&Value) -> bool) -> Value {
         let mut last = Value::Null;
         let found = tokio::time::timeout(Duration::from_secs(20), async {
             loop {
                 let url = format!("http://{}/status", self.http);
                 let text = reqwest::get(url).await.unwrap().text().await.unwrap();
-                last = serde_json::from_str::<Value>(&text).unwrap()["groups"]["edge"].take();
+                let document: Value = serde_json::from_str(&text).unwrap();
+                last = document.pointer(pointer).cloned().unwrap_or_default();
                 if is_there(&last) {
                     return;
                 }

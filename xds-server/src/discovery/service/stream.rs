@@ -2,26 +2,26 @@
 //!
 //! The body drives it, and drops it when the peer is gone. While the peer does not read, it waits to hand over and reads
 //! nothing either; when it goes on, it takes the latest snapshot. Its events: a request, a later snapshot, heartbeats due,
-//! the service ended.
+//! the peer no longer in its group, or its connection to end.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use envoy_types::pb::envoy::config::core::v3::Node;
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use envoy_types::pb::google::protobuf::value::Kind;
 use tokio::time::Instant;
 use tonic::Status;
-use tonic::transport::server::TcpConnectInfo;
 
 use super::DiscoveryService;
 use super::body::Outbox;
 use super::requests::Requests;
+use crate::discovery::pace::Pace;
 use crate::discovery::registry::{Proxy, Registration};
 use crate::discovery::session::{Answer, Flavour, Request, Response, Scope, Session, Turn};
+use crate::discovery::transport::Connection;
 
 /// Kept of what a node says its software is, in bytes.
 const AGENT_LIMIT: usize = 128;
@@ -39,10 +39,9 @@ pub(super) struct Stream {
 
 impl Stream {
     pub async fn run(self, requests: Requests, out: Outbox) -> Result<(), Status> {
-        let mut ended = self.service.ended.subscribe();
         let served = tokio::select! {
             served = self.serve(requests, &out) => served,
-            _ = ended.wait_for(|ended| *ended) => Ok(()),
+            () = self.service.until_ended(&self.connection) => Ok(()),
         };
         served.inspect_err(|status| {
             tracing::debug!(code = ?status.code(), reason = status.message(), "stream refused or broken");
@@ -57,9 +56,25 @@ impl Stream {
         if let Some(fence) = &self.service.fence {
             fence().await;
         }
+        let proxy = self.identify(&mut first)?;
+        let node = Node { id: proxy.id.clone(), cluster: proxy.cluster.clone(), ..Node::default() };
+        let group = proxy.group.clone();
+        tokio::select! {
+            served = self.follow(proxy, first, requests, out) => served,
+            status = self.service.until_excluded(&node, &group, &self.connection) => Err(status),
+        }
+    }
 
+    async fn follow(
+        &self,
+        proxy: Proxy,
+        first: Request,
+        mut requests: Requests,
+        out: &Outbox,
+    ) -> Result<(), Status> {
+        let limits = &self.service.limits;
         let session = Arc::new(Mutex::new(Session::new(self.flavour, self.scope.clone(), limits.session)));
-        let registration = self.service.registry.connect(self.identify(&mut first)?, session.clone());
+        let registration = self.service.registry.connect(proxy, session.clone());
         let session = || session.lock().unwrap_or_else(PoisonError::into_inner);
         let proxy = registration.proxy().clone();
         let mut snapshots = self.service.cache.watch_as(&proxy);
@@ -123,7 +138,7 @@ impl Stream {
     }
 
     fn peer(&self) -> Option<SocketAddr> {
-        self.connection.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr)
+        self.connection.get::<Connection>().map(Connection::remote)
     }
 }
 
@@ -210,51 +225,9 @@ impl Drop for Logged<'_> {
     }
 }
 
-/// A token bucket over requests that makes their reader wait, not fail: the peer is held back by flow control.
-struct Pace {
-    gap: Duration,
-    credit: Duration,
-    /// When the bucket is full again.
-    full: Instant,
-}
-
-impl Pace {
-    fn new(per_second: u32, burst: u32) -> Pace {
-        let gap = Duration::from_secs(1) / per_second.max(1);
-        Pace { gap, credit: gap * burst.max(1), full: Instant::now() }
-    }
-
-    fn take(&mut self) {
-        self.full = self.full.max(Instant::now()) + self.gap;
-    }
-
-    /// Waits for a token, then for `message`. Cancel safe if `message` is.
-    async fn then<T>(&self, message: impl Future<Output = T>) -> T {
-        if let Some(ready) = (self.full + self.gap).checked_sub(self.credit)
-            && ready > Instant::now()
-        {
-            tokio::time::sleep_until(ready).await;
-        }
-        message.await
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_past_the_burst_wait_for_their_turn() {
-        let mut pace = Pace::new(10, 3);
-        let start = Instant::now();
-        for _ in 0..3 {
-            pace.then(async {}).await;
-            pace.take();
-        }
-        assert_eq!(start.elapsed(), Duration::ZERO);
-        pace.then(async {}).await;
-        assert_eq!(start.elapsed().as_millis(), 100);
-    }
 
     #[test]
     fn labels_are_the_strings_of_the_metadata_within_bounds() {
