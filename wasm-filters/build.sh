@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 # The output is looked for under target/, wherever native builds go.
 unset CARGO_TARGET_DIR
 
-filters=(auth rate-limit)
+filters=(auth rate-limit gateway)
 target=wasm32-unknown-unknown
 packages=()
 for filter in "${filters[@]}"; do packages+=(-p "tollgate-$filter-filter"); done

@@ -69,7 +69,7 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
     let vm_id = match &case.config {
         Config::Auth(_) => "auth".to_owned(),
         // Buckets live in the VM's shared data.
-        Config::RateLimit(_) => name.clone(),
+        Config::RateLimit(_) | Config::Gateway(_) => name.clone(),
     };
     let wasm = json!({
         "@type": format!("{HTTP}.wasm.v3.Wasm"),

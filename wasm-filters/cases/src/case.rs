@@ -1,9 +1,10 @@
 //! What a case is. All fields are public: a runner needs nothing else.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tollgate_filter_config::{AuthConfig, RateLimitConfig};
+use tollgate_filter_config::{AuthConfig, GatewayConfig, RateLimitConfig, RoutePolicies};
 
 mod check;
 
@@ -36,6 +37,8 @@ pub enum Config {
     Auth(AuthConfig),
     /// Of `rate_limit.wasm`.
     RateLimit(RateLimitConfig),
+    /// Of `gateway.wasm`, which is both.
+    Gateway(GatewayConfig),
 }
 
 /// A route of the listener.
@@ -138,6 +141,36 @@ impl Case {
         self.steps.iter().map(|step| step.wait).sum()
     }
 
+    /// The same case through the module that holds both filters; the other filter has nothing to do.
+    pub(crate) fn in_one_module(&self) -> Self {
+        let nothing = AuthConfig {
+            // The cases of the limit say who calls by the header that the auth filter sets.
+            trust_identity_headers: true,
+            claim_headers: Vec::new(),
+            policies: BTreeMap::new(),
+        };
+        let (auth, rate_limit) = match self.config.clone() {
+            Config::Auth(auth) => (auth, RateLimitConfig { policies: BTreeMap::new() }),
+            Config::RateLimit(rate_limit) => (nothing, rate_limit),
+            Config::Gateway(both) => (both.auth, both.rate_limit),
+        };
+        let routes = self.routes.iter().map(|route| {
+            let policies = RoutePolicies::parse(&route.policies);
+            let policies = match &self.config {
+                Config::Auth(_) => RoutePolicies { rate_limit: None, ..policies },
+                Config::RateLimit(_) => RoutePolicies { auth: None, ..policies },
+                Config::Gateway(_) => policies,
+            };
+            Route { policies: policies.render(), ..route.clone() }
+        });
+        Self {
+            name: format!("{} (in one module)", self.name),
+            config: Config::Gateway(GatewayConfig { auth, rate_limit }),
+            routes: routes.collect(),
+            steps: self.steps.clone(),
+        }
+    }
+
     pub(crate) fn auth(name: &str, config: AuthConfig, steps: impl IntoIterator<Item = Step>) -> Self {
         let routes =
             vec![Route::new("main", "auth=p"), Route::new("open", ""), Route::new("stray", "auth=gone")];
@@ -176,6 +209,7 @@ impl Config {
         match self {
             Self::Auth(_) => "auth",
             Self::RateLimit(_) => "rate_limit",
+            Self::Gateway(_) => "gateway",
         }
     }
 
@@ -184,6 +218,7 @@ impl Config {
         let json = match self {
             Self::Auth(config) => serde_json::to_string(config),
             Self::RateLimit(config) => serde_json::to_string(config),
+            Self::Gateway(config) => serde_json::to_string(config),
         };
         // Maps with string keys and plain values serialize.
         json.unwrap_or_default()

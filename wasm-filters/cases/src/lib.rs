@@ -1,4 +1,5 @@
-//! One table of cases for the auth and the rate-limit filter: configuration, requests, what must come of them.
+//! One table of cases for the auth and the rate-limit filter: configuration, requests, what must come of them. Each is
+//! there twice: for the filter's own module, and for the one that holds both.
 //!
 //! Pure data, so that it can be run twice: by the test host on wasmtime, where time is virtual and every case takes
 //! milliseconds, and by a real Envoy, which is the truth. Both send each [`Step`] of a [`Case`], note what the
@@ -41,6 +42,8 @@ pub fn cases(now: SystemTime) -> Result<Vec<Case>, KeyError> {
     let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut cases = auth::cases(&keys, now);
     cases.extend(rate_limit::cases());
+    let in_one_module: Vec<Case> = cases.iter().map(Case::in_one_module).collect();
+    cases.extend(in_one_module);
     Ok(cases)
 }
 

@@ -20,6 +20,16 @@ pub const CREDENTIAL_TYPE_HEADER: &str = "x-credential-type";
 /// Header with the public id of the credential: a token's `jti`, an API key's id.
 pub const CREDENTIAL_ID_HEADER: &str = "x-credential-id";
 
+/// Plugin configuration of `gateway.wasm`, which is both filters in one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayConfig {
+    /// Who may call.
+    pub auth: AuthConfig,
+    /// How often.
+    pub rate_limit: RateLimitConfig,
+}
+
 /// Plugin configuration of `auth.wasm`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

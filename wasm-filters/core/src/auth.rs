@@ -59,9 +59,9 @@ pub struct Authenticator {
 
 /// What happens to a request.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Decision {
+pub enum Decision<'h> {
     /// It goes on, with these changes.
-    Allow(Allowed),
+    Allow(Allowed<'h>),
     /// It is answered here.
     Deny(LocalResponse),
     /// Ask the introspection service, then call [`Authenticator::resume`].
@@ -70,9 +70,9 @@ pub enum Decision {
 
 /// How a request goes on. Headers are removed first, then set.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Allowed {
+pub struct Allowed<'h> {
     /// Headers to remove, each of them there.
-    pub remove: Vec<String>,
+    pub remove: Vec<&'h [u8]>,
     /// Who is calling, where a policy applied.
     pub identity: Option<Rc<Identity>>,
     /// Whether the credential was already known, so that nothing was verified.
@@ -127,13 +127,13 @@ impl Authenticator {
     }
 
     /// Decides on a request with `headers` on a route with `policy`, at `now` (since the epoch).
-    pub fn decide(
+    pub fn decide<'h>(
         &self,
         policy: Option<&str>,
-        headers: &HeaderMap,
+        headers: &HeaderMap<'h>,
         now: Duration,
         host: &dyn HostVerifier,
-    ) -> Decision {
+    ) -> Decision<'h> {
         let Some(name) = policy else {
             return self.allow(None, headers, None, false);
         };
@@ -173,13 +173,13 @@ impl Authenticator {
     }
 
     /// Decides on a request whose introspection ended; `answer` is `None` where it failed or timed out.
-    pub fn resume(
+    pub fn resume<'h>(
         &self,
         pending: &Pending,
-        headers: &HeaderMap,
+        headers: &HeaderMap<'h>,
         answer: Option<&Answer>,
         now: Duration,
-    ) -> Decision {
+    ) -> Decision<'h> {
         let Some(policy) = self.policies.get(&pending.policy) else {
             return unknown_policy();
         };
@@ -229,14 +229,14 @@ impl Authenticator {
     }
 
     /// Lets a request on. `decided` is the policy and the provider whose credential was good.
-    fn allow(
+    fn allow<'h>(
         &self,
         decided: Option<(&Policy, &Provider)>,
-        headers: &HeaderMap,
+        headers: &HeaderMap<'h>,
         identity: Option<Rc<Identity>>,
         cached: bool,
-    ) -> Decision {
-        let mut remove: Vec<String> = Vec::new();
+    ) -> Decision<'h> {
+        let mut remove: Vec<&[u8]> = Vec::new();
         for (name, _) in headers {
             let is_set = identity.as_ref().is_some_and(|identity| identity.sets(name));
             let goes = !is_set
@@ -244,25 +244,27 @@ impl Authenticator {
                     || identity.as_ref().is_some_and(|identity| identity.removes(name))
                     || decided.is_some_and(|(policy, decider)| is_spent(policy, decider, name, headers)));
             if goes && !remove.contains(name) {
-                remove.push(name.clone());
+                remove.push(name);
             }
         }
         Decision::Allow(Allowed { remove, identity, cached })
     }
 
     /// Whether a client may not send this header.
-    fn states_identity(&self, name: &str) -> bool {
-        !self.trust_identity_headers && self.identity_headers.iter().any(|h| headers::is_same_name(h, name))
+    fn states_identity(&self, name: &[u8]) -> bool {
+        let is_one = |header: &String| headers::is_same_name(header.as_bytes(), name);
+        !self.trust_identity_headers && self.identity_headers.iter().any(is_one)
     }
 }
 
 /// Whether header `name` holds a credential that the upstream must not see. The deciding provider has the
 /// word on its own header; those of the other providers go as well, since they were for the gateway too.
-fn is_spent(policy: &Policy, decider: &Provider, name: &str, headers: &HeaderMap) -> bool {
-    if decider.header == name {
+fn is_spent(policy: &Policy, decider: &Provider, name: &[u8], headers: &HeaderMap<'_>) -> bool {
+    if decider.header.as_bytes() == name {
         return !decider.forward;
     }
-    let holds_credential = |p: &&Provider| p.header == name && p.find(headers) != Credential::Absent;
+    let holds_credential =
+        |p: &&Provider| p.header.as_bytes() == name && p.find(headers) != Credential::Absent;
     policy.providers.iter().filter(holds_credential).any(|provider| !provider.forward)
 }
 
@@ -288,7 +290,7 @@ fn unknown_key() -> Refusal {
 }
 
 /// A route and a filter that disagree on policies must not let anyone through.
-fn unknown_policy() -> Decision {
+fn unknown_policy() -> Decision<'static> {
     let detail = "the route's auth policy is not known here yet";
     Decision::Deny(LocalResponse::unavailable("unknown_policy", detail, Duration::from_secs(1)))
 }

@@ -2,12 +2,40 @@
 //!
 //! Envoy hands header names in lower case; values hold any bytes. No policy is known here.
 
-/// Name and value pairs, in the order they came. The shape of proxy-wasm's `get_map_bytes`.
-pub type HeaderMap = [(String, Vec<u8>)];
+/// A name and a value.
+pub type Header<'a> = (&'a [u8], &'a [u8]);
+/// Headers in the order they came.
+pub type HeaderMap<'a> = [Header<'a>];
+
+/// Reads headers as the host serializes them: a count, the sizes of each name and value, then these with a NUL after
+/// each; numbers are 32 bits, little endian. `None` where the bytes are no such thing.
+pub fn decode(bytes: &[u8]) -> Option<Vec<Header<'_>>> {
+    if bytes.is_empty() {
+        return Some(Vec::new());
+    }
+    let (count, rest) = bytes.split_first_chunk::<4>()?;
+    let count = u32::from_le_bytes(*count) as usize;
+    let (sizes, mut data) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let mut headers = Vec::with_capacity(count);
+    for pair in sizes.chunks_exact(8) {
+        let (name, value) = pair.split_first_chunk::<4>()?;
+        let name = take(&mut data, u32::from_le_bytes(*name) as usize)?;
+        let value = take(&mut data, u32::from_le_bytes(value.try_into().ok()?) as usize)?;
+        headers.push((name, value));
+    }
+    Some(headers)
+}
+
+/// Takes `size` bytes and the NUL after them.
+fn take<'a>(data: &mut &'a [u8], size: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = data.split_at_checked(size)?;
+    *data = rest.split_first()?.1;
+    Some(taken)
+}
 
 /// Every value of `name` (lower case), in order.
-pub fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    headers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_slice())
+pub fn values<'h>(headers: &HeaderMap<'h>, name: &str) -> impl Iterator<Item = &'h [u8]> {
+    headers.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| *value)
 }
 
 /// The value of a header that must come at most once.
@@ -22,7 +50,7 @@ pub enum Single<'a> {
 }
 
 /// Looks up a header that must come at most once.
-pub fn single<'a>(headers: &'a HeaderMap, name: &'a str) -> Single<'a> {
+pub fn single<'h>(headers: &HeaderMap<'h>, name: &str) -> Single<'h> {
     let mut found = values(headers, name);
     match (found.next(), found.next()) {
         (None, _) => Single::Absent,
@@ -49,22 +77,53 @@ pub fn is_valid_name(name: &str) -> bool {
 }
 
 /// Whether two names are the same to an upstream that maps `-` to `_`, as CGI and WSGI servers do.
-pub fn is_same_name(name: &str, other: &str) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() == other.len() && name.bytes().zip(other.bytes()).all(|(a, b)| fold(a) == fold(b))
+pub fn is_same_name(name: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == other.len() && name.iter().zip(other).all(|(a, b)| fold(a) == fold(b))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
-    fn map(pairs: &[(&str, &[u8])]) -> Vec<(String, Vec<u8>)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())).collect()
+    /// What the host makes of headers.
+    fn encode(headers: &HeaderMap<'_>) -> Vec<u8> {
+        let number = |number: usize| (number as u32).to_le_bytes();
+        let mut out = number(headers.len()).to_vec();
+        headers.iter().for_each(|(n, v)| out.extend([number(n.len()), number(v.len())].concat()));
+        headers.iter().for_each(|(n, v)| out.extend([n, &[0][..], v, &[0]].concat()));
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn decode_reads_what_the_host_writes(
+            headers in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..9), proptest::collection::vec(any::<u8>(), 0..9)), 0..9),
+        ) {
+            let headers: Vec<Header<'_>> = headers.iter().map(|(n, v)| (n.as_slice(), v.as_slice())).collect();
+            let bytes = encode(&headers);
+            prop_assert_eq!(decode(&bytes), Some(headers));
+            for end in 1..bytes.len() {
+                prop_assert_eq!(decode(&bytes[..end]), None);
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let _ = decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_no_headers() {
+        assert_eq!(decode(&[]), Some(Vec::new()));
+        assert_eq!(decode(&[0xff; 4]), None);
     }
 
     #[test]
     fn single_tells_one_from_many() {
-        let headers = map(&[("a", b"1"), ("b", b"\xff"), ("b", b"2")]);
+        let headers: [Header<'_>; 3] = [(b"a", b"1"), (b"b", b"\xff"), (b"b", b"2")];
         assert_eq!(single(&headers, "a"), Single::Once(b"1"));
         assert_eq!(single(&headers, "b"), Single::Repeated);
         assert_eq!(single(&headers, "c"), Single::Absent);
@@ -90,7 +149,7 @@ mod tests {
 
     #[test]
     fn underscore_is_the_same_as_hyphen() {
-        assert!(is_same_name("x_consumer-id", "x-consumer-id"));
-        assert!(!is_same_name("x-consumer", "x-consumer-id"));
+        assert!(is_same_name(b"x_consumer-id", b"x-consumer-id"));
+        assert!(!is_same_name(b"x-consumer", b"x-consumer-id"));
     }
 }

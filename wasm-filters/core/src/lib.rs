@@ -20,6 +20,7 @@ mod der;
 pub mod headers;
 pub mod jwks;
 pub mod jwt;
+pub mod parts;
 pub mod problem;
 pub mod rate_limit;
 pub mod signature;

@@ -4,10 +4,12 @@
 //! headers. What the host knows (headers, address, shared data) comes through two traits, so that the rules
 //! run natively in tests, with several workers at once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
-use tollgate_filter_config::{CONSUMER_HEADER, KeyPart, RateLimitConfig, RateLimitPolicy};
+use tollgate_filter_config::{KeyPart, RateLimitConfig, RateLimitPolicy};
 
 use crate::bucket::{Bucket, Outcome};
 use crate::headers as names;
@@ -37,13 +39,15 @@ pub struct Policy {
     name: String,
     key: Vec<KeyPart>,
     bucket: Bucket,
-    fields: Fields,
+    fields: Rc<Fields>,
 }
 
 /// What a key may be made of; each is read only when a policy needs it.
 pub trait KeySource {
-    /// Every value of a request header, in order.
-    fn header(&self, name: &str) -> Vec<Vec<u8>>;
+    /// Who is calling, as the auth filter found out; `None` where nobody is known.
+    fn consumer(&self) -> Option<Cow<'_, [u8]>>;
+    /// Every value of a request header, in order, as the auth filter left them.
+    fn header(&self, name: &str) -> Vec<Cow<'_, [u8]>>;
     /// The client's address as Envoy writes it, `127.0.0.1:4242` or `[::1]:4242`; empty if unknown.
     fn client_address(&self) -> Vec<u8>;
     /// Name of the route; empty if it has none.
@@ -66,12 +70,27 @@ pub struct HostFailure;
 /// What happens to a request under a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It goes on; its response gets these headers.
-    Allow(Vec<(&'static str, String)>, Evicted),
+    /// It goes on; its response says so.
+    Allow(Quota, Evicted),
     /// It is over the limit.
     Limit(LocalResponse),
     /// It cannot be counted, so it does not pass.
     Unavailable(LocalResponse),
+}
+
+/// What is left to a caller, for the headers of a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quota {
+    fields: Rc<Fields>,
+    remaining: u64,
+    reset: Duration,
+}
+
+impl Quota {
+    /// Gives each header: its name, lower case, and its value.
+    pub fn headers(&self, give: impl FnMut(&'static str, &str)) {
+        self.fields.each(self.remaining, self.reset, give);
+    }
 }
 
 impl Limiter {
@@ -105,7 +124,7 @@ impl Limiter {
         };
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         match take(&policy.bucket, slots, Place::of(&policy.key(request), seed), now) {
-            Ok((outcome, evicted)) if outcome.allowed => Decision::Allow(policy.fields.of(&outcome), evicted),
+            Ok((outcome, evicted)) if outcome.allowed => Decision::Allow(policy.quota(&outcome), evicted),
             Ok((outcome, _)) => Decision::Limit(policy.limited(&outcome)),
             Err(HostFailure) => unavailable("counter_unavailable", "the request cannot be counted now"),
         }
@@ -132,7 +151,7 @@ impl Policy {
         let Some(bucket) = Bucket::new(config.limit, period, config.burst) else {
             return refuse("limit", "makes no bucket");
         };
-        let fields = Fields::new(name, config.limit, period);
+        let fields = Rc::new(Fields::new(name, config.limit, period));
         Ok(Self { name: name.to_owned(), key: config.key.clone(), bucket, fields })
     }
 
@@ -143,8 +162,8 @@ impl Policy {
         push(&mut key, b'n', self.name.as_bytes());
         for part in &self.key {
             match part {
-                KeyPart::Consumer => match request.header(CONSUMER_HEADER).first() {
-                    Some(consumer) if !consumer.is_empty() => push(&mut key, b'c', consumer),
+                KeyPart::Consumer => match request.consumer() {
+                    Some(consumer) if !consumer.is_empty() => push(&mut key, b'c', &consumer),
                     _ => push(&mut key, b'a', without_port(&request.client_address())),
                 },
                 KeyPart::ClientAddress => push(&mut key, b'a', without_port(&request.client_address())),
@@ -166,8 +185,12 @@ impl Policy {
             "too many requests; try again after the time in Retry-After",
         )
         .with_header("retry-after", whole_seconds(outcome.retry_after).to_string());
-        response.headers.extend(self.fields.of(outcome));
+        self.quota(outcome).headers(|name, value| response.headers.push((name, value.to_owned())));
         response
+    }
+
+    fn quota(&self, outcome: &Outcome) -> Quota {
+        Quota { fields: Rc::clone(&self.fields), remaining: outcome.remaining, reset: outcome.reset }
     }
 }
 
@@ -181,7 +204,7 @@ fn take(
 ) -> Result<(Outcome, Evicted), HostFailure> {
     for _ in 0..MAX_TRIES {
         let (bytes, version) = slots.read(place.slot)?;
-        let mut slot = Slot::decode(&bytes);
+        let mut slot = Slot::new(bytes);
         let tat = slot.tat(place.fingerprint);
         let outcome = bucket.take(tat, now);
         if outcome.tat == tat {
@@ -189,7 +212,7 @@ fn take(
             return Ok((outcome, Evicted::Nothing));
         }
         let evicted = slot.put(place.fingerprint, outcome.tat, now);
-        if slots.write(place.slot, &slot.encode(), version)? {
+        if slots.write(place.slot, slot.as_bytes(), version)? {
             return Ok((outcome, evicted));
         }
     }

@@ -34,9 +34,13 @@ impl Place {
         Self { slot: (hash >> 64) as usize % SLOTS, fingerprint: hash as u64 }
     }
 
-    /// Name of the slot in shared data.
-    pub fn slot_name(slot: usize) -> String {
-        format!("tollgate.rate_limit.slot.{slot}")
+    /// Name of the slot in shared data: made for each request, so without an allocation.
+    pub fn slot_name(slot: usize) -> [u8; 29] {
+        let mut name = *b"tollgate.rate_limit.slot.0000";
+        for (digit, shift) in name.iter_mut().rev().zip([0, 4, 8, 12]) {
+            *digit = b"0123456789abcdef".get(slot >> shift & 0xf).copied().unwrap_or(b'0');
+        }
+        name
     }
 }
 
@@ -49,63 +53,71 @@ pub enum Evicted {
     Bucket,
 }
 
-/// The entries of one slot, decoded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Slot {
-    /// (fingerprint, TAT), at most [`WAYS`].
-    entries: Vec<(u64, u64)>,
+/// One slot, in the bytes that are shared: a version, then up to [`WAYS`] entries of fingerprint and TAT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot(Vec<u8>);
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self(vec![VERSION])
+    }
 }
 
 impl Slot {
-    /// Reads a slot. Any bytes are a slot: what is cut short or of another version is empty, since losing
-    /// counts is better than losing requests.
-    pub fn decode(bytes: &[u8]) -> Self {
-        let Some((&VERSION, rest)) = bytes.split_first() else {
-            return Self::default();
-        };
-        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
-        let entries = rest
-            .chunks_exact(ENTRY_BYTES)
-            .take(WAYS)
-            .map(|entry| entry.split_at(ENTRY_BYTES / 2))
-            .map(|(fingerprint, tat)| (number(fingerprint), number(tat)))
-            .collect();
-        Self { entries }
+    /// Takes the bytes of a slot. Any bytes are a slot: what is cut short or of another version is empty, since
+    /// losing counts is better than losing requests.
+    pub fn new(mut bytes: Vec<u8>) -> Self {
+        match bytes.split_first() {
+            Some((&VERSION, entries)) => {
+                let entries = entries.len() / ENTRY_BYTES;
+                bytes.truncate(1 + entries.min(WAYS) * ENTRY_BYTES);
+                Self(bytes)
+            }
+            _ => Self::default(),
+        }
     }
 
-    /// The bytes that [`Self::decode`] reads. Never empty, so that a stored slot differs from none.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(1 + WAYS * ENTRY_BYTES);
-        bytes.push(VERSION);
-        for (fingerprint, tat) in &self.entries {
-            bytes.extend_from_slice(&fingerprint.to_le_bytes());
-            bytes.extend_from_slice(&tat.to_le_bytes());
-        }
-        bytes
+    /// The bytes to share. Never empty, so that a stored slot differs from none.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// The TAT of `fingerprint`; 0, a full bucket, where it is not here.
     pub fn tat(&self, fingerprint: u64) -> u64 {
-        self.entries.iter().find(|entry| entry.0 == fingerprint).map_or(0, |entry| entry.1)
+        self.entries().find(|entry| entry.0 == fingerprint).map_or(0, |entry| entry.1)
     }
 
     /// Stores the TAT of `fingerprint`, making room where there is none.
     pub fn put(&mut self, fingerprint: u64, tat: u64, now: u64) -> Evicted {
-        if let Some(entry) = self.entries.iter_mut().find(|entry| entry.0 == fingerprint) {
-            entry.1 = tat;
-            return Evicted::Nothing;
-        }
-        if self.entries.len() < WAYS {
-            self.entries.push((fingerprint, tat));
-            return Evicted::Nothing;
-        }
+        let found = self.entries().position(|entry| entry.0 == fingerprint);
+        let count = self.entries().count();
         // The earliest TAT: if any bucket is full again (TAT in the past), it is that one.
-        let Some(oldest) = self.entries.iter_mut().min_by_key(|entry| entry.1) else {
-            return Evicted::Nothing;
+        let (index, evicted) = match (found, self.entries().enumerate().min_by_key(|(_, entry)| entry.1)) {
+            (Some(index), _) => (index, Evicted::Nothing),
+            (None, Some((oldest, (_, tat)))) if count >= WAYS => {
+                (oldest, if tat <= now { Evicted::Nothing } else { Evicted::Bucket })
+            }
+            (None, _) => (count, Evicted::Nothing),
         };
-        let lossless = oldest.1 <= now;
-        *oldest = (fingerprint, tat);
-        if lossless { Evicted::Nothing } else { Evicted::Bucket }
+        let at = 1 + index * ENTRY_BYTES;
+        if self.0.len() < at + ENTRY_BYTES {
+            self.0.resize(at + ENTRY_BYTES, 0);
+        }
+        if let Some(entry) = self.0.get_mut(at..at + ENTRY_BYTES) {
+            let (key, value) = entry.split_at_mut(ENTRY_BYTES / 2);
+            key.copy_from_slice(&fingerprint.to_le_bytes());
+            value.copy_from_slice(&tat.to_le_bytes());
+        }
+        evicted
+    }
+
+    /// (fingerprint, TAT), at most [`WAYS`].
+    fn entries(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
+        let entries = self.0.get(1..).unwrap_or_default().chunks_exact(ENTRY_BYTES);
+        entries
+            .map(|entry| entry.split_at(ENTRY_BYTES / 2))
+            .map(move |(fingerprint, tat)| (number(fingerprint), number(tat)))
     }
 }
 
@@ -130,9 +142,16 @@ mod tests {
 
     #[test]
     fn other_versions_read_as_empty() {
-        assert_eq!(Slot::decode(&[]), Slot::default());
-        assert_eq!(Slot::decode(&[9; 129]), Slot::default());
-        assert!(!Slot::default().encode().is_empty());
+        assert_eq!(Slot::new(Vec::new()), Slot::default());
+        assert_eq!(Slot::new(vec![9; 129]), Slot::default());
+        assert!(!Slot::default().as_bytes().is_empty());
+    }
+
+    #[test]
+    fn every_slot_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<_> = (0..SLOTS).map(Place::slot_name).collect();
+        assert_eq!(names.len(), SLOTS);
+        assert_eq!(&Place::slot_name(0xabc), b"tollgate.rate_limit.slot.0abc");
     }
 
     #[test]
@@ -156,9 +175,9 @@ mod tests {
         #[test]
         fn any_bytes_are_a_slot(bytes in proptest::collection::vec(any::<u8>(), 0..200), tail in 0..20_usize) {
             for bytes in [bytes.clone(), [vec![VERSION], bytes, vec![0; tail]].concat()] {
-                let slot = Slot::decode(&bytes);
-                prop_assert!(slot.entries.len() <= WAYS);
-                prop_assert_eq!(Slot::decode(&slot.encode()), slot);
+                let slot = Slot::new(bytes);
+                prop_assert!(slot.entries().count() <= WAYS);
+                prop_assert_eq!(Slot::new(slot.as_bytes().to_vec()), slot);
             }
         }
 
@@ -167,9 +186,9 @@ mod tests {
             let mut slot = Slot::default();
             for (fingerprint, tat) in puts {
                 slot.put(fingerprint, tat, 0);
-                slot = Slot::decode(&slot.encode());
+                slot = Slot::new(slot.as_bytes().to_vec());
                 prop_assert_eq!(slot.tat(fingerprint), tat);
-                prop_assert!(slot.encode().len() <= 1 + WAYS * ENTRY_BYTES);
+                prop_assert!(slot.as_bytes().len() <= 1 + WAYS * ENTRY_BYTES);
             }
         }
     }

@@ -27,6 +27,11 @@ fn rate_limit_cases_hold() {
     hold(&cases(now()).expect("keys"), |case| matches!(case.config, Config::RateLimit(_)));
 }
 
+#[test]
+fn all_cases_hold_in_one_module() {
+    hold(&cases(now()).expect("keys"), |case| matches!(case.config, Config::Gateway(_)));
+}
+
 /// The table must be able to fail: a verifier that takes every signature is noticed.
 #[test]
 fn a_verifier_that_always_says_yes_is_noticed() {

@@ -51,14 +51,19 @@ impl Identity {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()))
     }
 
+    /// The value that this sets `name` to.
+    pub fn value(&self, name: &[u8]) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n.as_bytes() == name)?.1.as_deref()
+    }
+
     /// Whether this sets `name`, so that what the client sent is replaced.
-    pub fn sets(&self, name: &str) -> bool {
-        self.headers.iter().any(|(n, value)| n == name && value.is_some())
+    pub fn sets(&self, name: &[u8]) -> bool {
+        self.value(name).is_some()
     }
 
     /// Whether `name` must not be there.
-    pub fn removes(&self, name: &str) -> bool {
-        self.headers.iter().any(|(n, value)| n == name && value.is_none())
+    pub fn removes(&self, name: &[u8]) -> bool {
+        self.headers.iter().any(|(n, value)| n.as_bytes() == name && value.is_none())
     }
 
     fn new(consumer: Option<String>, credential_type: &str, id: Option<String>) -> Self {

@@ -135,7 +135,7 @@ impl Provider {
     }
 
     /// What the request has for this provider. An empty header without a prefix is no credential.
-    pub fn find<'a>(&'a self, headers: &'a HeaderMap) -> Credential<'a> {
+    pub fn find<'h>(&self, headers: &HeaderMap<'h>) -> Credential<'h> {
         match headers::single(headers, &self.header) {
             Single::Absent => Credential::Absent,
             Single::Once(value) => match self.after_prefix(value) {

@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use crate::bucket::Outcome;
 use crate::problem::whole_seconds;
 
 /// What of a policy's headers is the same for every response.
@@ -26,17 +25,15 @@ impl Fields {
         Self { name, policy, limit: limit.to_string() }
     }
 
-    /// Names, lower case, and values for a request with this outcome.
-    pub fn of(&self, outcome: &Outcome) -> Vec<(&'static str, String)> {
-        let Outcome { remaining, reset, .. } = outcome;
-        let reset = whole_seconds(*reset);
-        vec![
-            ("ratelimit-policy", self.policy.clone()),
-            ("ratelimit", format!("{};r={remaining};t={reset}", self.name)),
-            ("x-ratelimit-limit", self.limit.clone()),
-            ("x-ratelimit-remaining", remaining.to_string()),
-            ("x-ratelimit-reset", reset.to_string()),
-        ]
+    /// Gives names, lower case, and values for a request that left `remaining` tokens in a bucket which is full again
+    /// after `reset`.
+    pub fn each(&self, remaining: u64, reset: Duration, mut give: impl FnMut(&'static str, &str)) {
+        let (remaining, reset) = (remaining.to_string(), whole_seconds(reset).to_string());
+        give("ratelimit-policy", &self.policy);
+        give("ratelimit", &[&self.name, ";r=", &remaining, ";t=", &reset].concat());
+        give("x-ratelimit-limit", &self.limit);
+        give("x-ratelimit-remaining", &remaining);
+        give("x-ratelimit-reset", &reset);
     }
 }
 
@@ -62,14 +59,10 @@ mod tests {
 
     #[test]
     fn fields_are_structured() {
-        let outcome = Outcome {
-            allowed: true,
-            tat: 0,
-            remaining: 7,
-            reset: Duration::from_millis(1500),
-            retry_after: Duration::ZERO,
-        };
-        let fields = Fields::new("per-\"x\"é", 100, Duration::from_secs(60)).of(&outcome);
+        let mut fields = Vec::new();
+        let give = |name, value: &str| fields.push((name, value.to_owned()));
+        let of = Fields::new("per-\"x\"é", 100, Duration::from_secs(60));
+        of.each(7, Duration::from_millis(1500), give);
         assert_eq!(
             fields,
             [

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use serde_json::json;
+use tollgate_filter_config::CONSUMER_HEADER;
 
 use super::*;
 
@@ -17,8 +18,11 @@ struct Request {
 }
 
 impl KeySource for Request {
-    fn header(&self, name: &str) -> Vec<Vec<u8>> {
-        self.headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| value.clone()).collect()
+    fn consumer(&self) -> Option<Cow<'_, [u8]>> {
+        self.header(CONSUMER_HEADER).into_iter().next()
+    }
+    fn header(&self, name: &str) -> Vec<Cow<'_, [u8]>> {
+        self.headers.iter().filter(|(n, _)| *n == name).map(|(_, value)| value.into()).collect()
     }
     fn client_address(&self) -> Vec<u8> {
         self.address.clone()
@@ -77,11 +81,11 @@ const NOW: Duration = Duration::from_secs(1_700_000_000);
 
 #[test]
 fn workers_admit_exactly_the_burst_together() {
-    let (limiter, shared) = (limiter(json!([]), 1, 100), Shared::default());
-    let admitted = AtomicUsize::new(0);
+    let (shared, admitted) = (Shared::default(), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                let limiter = limiter(json!([]), 1, 100);
                 for _ in 0..200 {
                     let decision = limiter.decide("p", &Request::default(), &shared, 1, NOW);
                     admitted.fetch_add(usize::from(is_allowed(&decision)), Ordering::Relaxed);
@@ -96,7 +100,9 @@ fn workers_admit_exactly_the_burst_together() {
 fn over_the_limit_says_when_to_come_back() {
     let (limiter, shared) = (limiter(json!([]), 1, 2), Shared::default());
     let decide = || limiter.decide("p", &Request::default(), &shared, 1, NOW);
-    let Decision::Allow(headers, Evicted::Nothing) = decide() else { panic!("refused") };
+    let Decision::Allow(quota, Evicted::Nothing) = decide() else { panic!("refused") };
+    let mut headers = Vec::new();
+    quota.headers(|name, value| headers.push((name, value.to_owned())));
     assert!(headers.contains(&("ratelimit", r#""p";r=1;t=1"#.to_owned())), "{headers:?}");
     assert!(is_allowed(&decide()));
     let Decision::Limit(response) = decide() else { panic!("not limited") };

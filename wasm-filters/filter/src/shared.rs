@@ -4,28 +4,31 @@
 //! all are made while configuring. Envoy configures a VM on its main thread before any worker has one, so
 //! the first to come is alone.
 
-use proxy_wasm::hostcalls;
-use proxy_wasm::types::Status;
+use tollgate_filter_abi::{Status, set_shared_data, shared_data};
 use tollgate_filter_core::rate_limit::{HostFailure, SharedSlots};
 use tollgate_filter_core::slots::{Place, SLOTS, Slot};
 
-const SEED: &str = "tollgate.rate_limit.seed";
+const SEED: &[u8] = b"tollgate.rate_limit.seed";
 
 /// Makes the slots that are not there yet, and returns the seed that all workers share: `fresh` where this
 /// is the first.
 pub fn prepare(fresh: u64) -> u64 {
-    let empty = Slot::default().encode();
+    let seed = shared_data(SEED).ok().and_then(|(bytes, _)| bytes.try_into().ok()).map(u64::from_le_bytes);
+    if let Some(seed) = seed {
+        // Written last, so the slots are there.
+        return seed;
+    }
+    let empty = Slot::default();
     for slot in 0..SLOTS {
-        make(&Place::slot_name(slot), &empty);
+        make(&Place::slot_name(slot), empty.as_bytes());
     }
     make(SEED, &fresh.to_le_bytes());
-    let seed = hostcalls::get_shared_data(SEED).ok().and_then(|(bytes, _)| bytes);
-    seed.and_then(|bytes| bytes.try_into().ok()).map_or(fresh, u64::from_le_bytes)
+    fresh
 }
 
-fn make(key: &str, value: &[u8]) {
-    if let Ok((None, _)) = hostcalls::get_shared_data(key) {
-        let _ = hostcalls::set_shared_data(key, Some(value), None);
+fn make(key: &[u8], value: &[u8]) {
+    if let Err(Status::NotFound) = shared_data(key) {
+        let _ = set_shared_data(key, value, 0);
     }
 }
 
@@ -34,13 +37,12 @@ pub struct EnvoySlots;
 
 impl SharedSlots for EnvoySlots {
     fn read(&self, slot: usize) -> Result<(Vec<u8>, Option<u32>), HostFailure> {
-        let (bytes, version) =
-            hostcalls::get_shared_data(&Place::slot_name(slot)).map_err(|_| HostFailure)?;
-        Ok((bytes.unwrap_or_default(), version))
+        let (bytes, version) = shared_data(&Place::slot_name(slot)).map_err(|_| HostFailure)?;
+        Ok((bytes, Some(version)))
     }
 
     fn write(&self, slot: usize, bytes: &[u8], version: Option<u32>) -> Result<bool, HostFailure> {
-        match hostcalls::set_shared_data(&Place::slot_name(slot), Some(bytes), version) {
+        match set_shared_data(&Place::slot_name(slot), bytes, version.unwrap_or(0)) {
             Ok(()) => Ok(true),
             Err(Status::CasMismatch) => Ok(false),
             Err(_) => Err(HostFailure),

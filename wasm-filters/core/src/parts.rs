@@ -1,0 +1,106 @@
+//! What one plugin decides: who may call, how often, or both; and which policies a route has.
+//!
+//! The decisions themselves are `auth`'s and `rate_limit`'s.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tollgate_filter_config::{GatewayConfig, RoutePolicies};
+
+use crate::auth::Authenticator;
+use crate::cache::Cache;
+use crate::rate_limit::Limiter;
+use crate::{ConfigError, config_error};
+
+/// Routes remembered in each of two generations, by what their metadata says.
+const ROUTES_PER_GENERATION: usize = 256;
+
+/// A plugin's configuration, compiled.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who may call; `None` where another filter knows.
+    pub auth: Option<Authenticator>,
+    /// How often; `None` where another filter knows.
+    pub limiter: Option<Limiter>,
+    routes: RefCell<Cache<Rc<Route>>>,
+}
+
+/// The policies of a route, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Route {
+    /// Who may call it.
+    pub auth: Option<String>,
+    /// How often.
+    pub rate_limit: Option<String>,
+}
+
+impl Parts {
+    /// Reads the configuration of a plugin that decides on who may call. `seed` is for hash tables, see [`Cache::new`].
+    pub fn auth(json: &[u8], seed: u64) -> Result<Self, ConfigError> {
+        Ok(Self::new(Some(Authenticator::from_json(json, seed)?), None, seed))
+    }
+
+    /// Reads the configuration of a plugin that decides on how often.
+    pub fn rate_limit(json: &[u8], seed: u64) -> Result<Self, ConfigError> {
+        Ok(Self::new(None, Some(Limiter::from_json(json)?), seed))
+    }
+
+    /// Reads the configuration of a plugin that decides on both.
+    pub fn gateway(json: &[u8], seed: u64) -> Result<Self, ConfigError> {
+        let config: GatewayConfig = config_error::parse(json)?;
+        let within = |part: &str| {
+            let part = part.to_owned();
+            move |error: ConfigError| ConfigError::new(format!("{part}.{}", error.path), error.reason)
+        };
+        let auth = Authenticator::new(&config.auth, seed).map_err(within("auth"))?;
+        let limiter = Limiter::new(&config.rate_limit).map_err(within("rate_limit"))?;
+        Ok(Self::new(Some(auth), Some(limiter), seed))
+    }
+
+    fn new(auth: Option<Authenticator>, limiter: Option<Limiter>, seed: u64) -> Self {
+        Self { auth, limiter, routes: RefCell::new(Cache::new(ROUTES_PER_GENERATION, seed)) }
+    }
+
+    /// The policies of a route with this metadata (see [`RoutePolicies`]); read once and remembered. `None` where it is
+    /// no text.
+    pub fn route(&self, metadata: &[u8]) -> Option<Rc<Route>> {
+        if let Some(route) = self.routes.borrow_mut().get(0, metadata) {
+            return Some(route);
+        }
+        let RoutePolicies { auth, rate_limit } = RoutePolicies::parse(std::str::from_utf8(metadata).ok()?);
+        let route =
+            Rc::new(Route { auth: auth.map(str::to_owned), rate_limit: rate_limit.map(str::to_owned) });
+        self.routes.borrow_mut().insert(0, metadata, Rc::clone(&route));
+        Some(route)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOTHING: &str = r#"{"auth":{"trust_identity_headers":false,"claim_headers":[],"policies":{}},"rate_limit":{"policies":{}}}"#;
+
+    #[test]
+    fn a_mistake_is_told_with_the_part_it_is_in() {
+        let json = NOTHING.replace(
+            r#""policies":{}}}"#,
+            r#""policies":{"p":{"key":[],"limit":0,"period_ms":1,"burst":1}}}}"#,
+        );
+        let error = Parts::gateway(json.as_bytes(), 1).unwrap_err();
+        assert_eq!(error.path, "rate_limit.policies.p.limit");
+        assert!(Parts::gateway(b"{}", 1).is_err());
+    }
+
+    #[test]
+    fn routes_are_told_apart_by_their_metadata() {
+        let parts = Parts::gateway(NOTHING.as_bytes(), 1).unwrap();
+        let route = |metadata: &str| parts.route(metadata.as_bytes()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(*route(""), Route::default());
+            assert_eq!(route("auth=a,rate_limit=b").auth.as_deref(), Some("a"));
+            assert_eq!(route("auth=b,rate_limit=b").auth.as_deref(), Some("b"));
+            assert_eq!(parts.route(b"\xff"), None);
+        }
+    }
+}

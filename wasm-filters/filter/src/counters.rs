@@ -1,0 +1,82 @@
+//! What was decided, counted in the VM and handed to Envoy once a second: a host call for each count would cost more
+//! than the count.
+
+use std::time::Duration;
+
+use tollgate_filter_abi::Counter;
+use tollgate_filter_core::parts::Parts;
+
+/// How often counts are handed over.
+pub const PERIOD: Duration = Duration::from_secs(1);
+
+/// A count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// Requests that an auth policy let through.
+    AuthAllowed,
+    /// Requests that an auth policy answered with 4xx.
+    AuthDenied,
+    /// Requests answered with 503: it could not be said who calls.
+    AuthUnavailable,
+    /// Credentials that were known from an earlier request.
+    AuthCacheHits,
+    /// Calls to an introspection service.
+    Introspections,
+    /// Requests within their limit.
+    LimitAllowed,
+    /// Requests over their limit.
+    Limited,
+    /// Requests that could not be counted.
+    LimitUnavailable,
+    /// Buckets in use that were forgotten to make room: above zero, limits are no longer exact.
+    Evicted,
+}
+
+const AUTH: [(Count, &str); 5] = [
+    (Count::AuthAllowed, "tollgate.auth.allowed"),
+    (Count::AuthDenied, "tollgate.auth.denied"),
+    (Count::AuthUnavailable, "tollgate.auth.unavailable"),
+    (Count::AuthCacheHits, "tollgate.auth.cache_hits"),
+    (Count::Introspections, "tollgate.auth.introspections"),
+];
+const RATE_LIMIT: [(Count, &str); 4] = [
+    (Count::LimitAllowed, "tollgate.rate_limit.allowed"),
+    (Count::Limited, "tollgate.rate_limit.limited"),
+    (Count::LimitUnavailable, "tollgate.rate_limit.unavailable"),
+    (Count::Evicted, "tollgate.rate_limit.evicted"),
+];
+
+/// The counts of one VM.
+#[derive(Debug, Default)]
+pub struct Counters {
+    counts: [(u64, Option<Counter>); AUTH.len() + RATE_LIMIT.len()],
+}
+
+impl Counters {
+    /// Makes those that `parts` counts known to Envoy: once a VM, as each definition takes memory there for good.
+    pub fn define(&mut self, parts: &Parts) {
+        let auth = AUTH.into_iter().filter(|_| parts.auth.is_some());
+        let rate_limit = RATE_LIMIT.into_iter().filter(|_| parts.limiter.is_some());
+        for (count, name) in auth.chain(rate_limit) {
+            if let Some((_, counter @ None)) = self.counts.get_mut(count as usize) {
+                *counter = Counter::define(name).ok();
+            }
+        }
+    }
+
+    /// Counts one.
+    pub fn add(&mut self, count: Count) {
+        if let Some((pending, _)) = self.counts.get_mut(count as usize) {
+            *pending = pending.saturating_add(1);
+        }
+    }
+
+    /// Hands over what was counted.
+    pub fn flush(&mut self) {
+        for (pending, counter) in &mut self.counts {
+            if let (1.., Some(counter)) = (*pending, counter) {
+                counter.add(std::mem::take(pending));
+            }
+        }
+    }
+}

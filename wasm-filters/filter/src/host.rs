@@ -1,0 +1,96 @@
+//! Host calls in the shapes that the filters need. An error of the host becomes an absence, or a failure that the
+//! caller refuses on.
+
+use std::time::Duration;
+
+use tollgate_filter_abi::{self as abi, HttpCall, Map, Status};
+use tollgate_filter_core::api_key::Answer;
+use tollgate_filter_core::auth::{Allowed, Pending};
+use tollgate_filter_core::problem::LocalResponse;
+use tollgate_filter_core::rate_limit::Quota;
+use tollgate_filter_core::signature::{HostFailure, HostVerifier, foreign};
+
+/// Of a route, what its policies are; see `RoutePolicies`.
+const ROUTE_POLICIES: &[u8] = b"xds\0route_metadata\0filter_metadata\0tollgate\0policies";
+/// Longest introspection answer that is read.
+const MAX_ANSWER_BYTES: usize = 16 * 1024;
+
+/// Signatures by Envoy's BoringSSL.
+pub struct BoringSsl;
+
+impl HostVerifier for BoringSsl {
+    fn verify_sha256(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
+        let arguments = foreign::arguments(key, message, signature);
+        let result = abi::call_foreign_function(foreign::FUNCTION, &arguments).map_err(|_| HostFailure)?;
+        foreign::result(&result).ok_or(HostFailure)
+    }
+}
+
+/// Time since the epoch. `SystemTime::now` would panic on this target.
+pub fn now() -> Duration {
+    Duration::from_nanos(abi::current_time_nanos())
+}
+
+/// The policies of the request's route, as `RoutePolicies` writes them; empty where it has none.
+pub fn route_policies() -> Result<Vec<u8>, HostFailure> {
+    match abi::property(ROUTE_POLICIES) {
+        Err(Status::NotFound) => Ok(Vec::new()),
+        read => read.map_err(|_| HostFailure),
+    }
+}
+
+/// Answers the request.
+pub fn respond(response: &LocalResponse) {
+    let headers = response.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let _ = abi::send_response(response.status.into(), &headers.collect::<Vec<_>>(), &response.body);
+}
+
+/// Changes the request's headers.
+pub fn apply(allowed: &Allowed<'_>) {
+    for name in &allowed.remove {
+        let _ = abi::remove_header(Map::Request, name);
+    }
+    for (name, value) in allowed.identity.iter().flat_map(|identity| identity.headers()) {
+        if let Some(value) = value {
+            let _ = abi::replace_header(Map::Request, name.as_bytes(), value.as_bytes());
+        }
+    }
+}
+
+/// Tells the client what is left of its quota.
+pub fn tell(quota: &Quota) {
+    quota.headers(|name, value| {
+        let _ = abi::replace_header(Map::Response, name.as_bytes(), value.as_bytes());
+    });
+}
+
+/// Asks the introspection service; the answer comes with the token.
+pub fn ask(pending: &Pending) -> Result<u32, Status> {
+    let to = &pending.introspection;
+    let headers: [(&[u8], &[u8]); 5] = [
+        (b":method", b"POST"),
+        (b":path", to.path.as_bytes()),
+        (b":authority", to.authority.as_bytes()),
+        (b"content-type", b"application/json"),
+        (b"accept", b"application/json"),
+    ];
+    abi::send_http_call(&HttpCall {
+        cluster: &to.cluster,
+        headers: &headers,
+        body: pending.body().as_bytes(),
+        timeout: Duration::from_millis(to.timeout_ms),
+    })
+}
+
+/// The answer of the introspection service that just came; `None` where it is no answer.
+pub fn answer(headers: usize, body_size: usize) -> Option<Answer> {
+    if headers == 0 {
+        return None;
+    }
+    let status = abi::header(Map::CallResponse, b":status").ok()?;
+    let body = match body_size.min(MAX_ANSWER_BYTES) {
+        0 => Vec::new(),
+        size => abi::http_call_body(size).ok()?,
+    };
+    Answer::parse(&status, &body)
+}

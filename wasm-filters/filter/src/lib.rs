@@ -1,0 +1,23 @@
+//! The filters' way through Envoy: which host calls a request takes, in which order, and nothing else.
+//!
+//! Every decision is `tollgate-filter-core`'s. What costs time is a call into the VM (one for each exported callback) and
+//! a host call that returns data, so a request makes as few as it can:
+//!
+//! ```text
+//! request headers ─► route metadata ─► all headers ─► time ─► decisions ─► headers to change, one call each
+//! response headers ─► headers of the limit, where there was one
+//! each second ─► counters
+//! ```
+//!
+//! [`Vm`] is one virtual machine; [`Auth`], [`RateLimit`] and [`Both`] say which filter it is.
+
+mod counters;
+mod host;
+mod kind;
+mod plugin;
+mod shared;
+mod source;
+mod vm;
+
+pub use kind::{Auth, Both, Kind, RateLimit};
+pub use vm::Vm;

@@ -1,0 +1,247 @@
+//! One virtual machine: its plugins, and its streams from the headers of a request to those of its response.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tollgate_filter_abi::{self as abi, Action, Map, Module};
+use tollgate_filter_core::auth::{Allowed, Decision, Pending};
+use tollgate_filter_core::headers::{self, HeaderMap};
+use tollgate_filter_core::parts::Route;
+use tollgate_filter_core::problem::LocalResponse;
+use tollgate_filter_core::rate_limit::{self, Quota};
+use tollgate_filter_core::slots::Evicted;
+
+use crate::counters::{self, Count, Counters};
+use crate::host::{self, BoringSsl};
+use crate::kind::Kind;
+use crate::plugin::Plugin;
+use crate::shared::EnvoySlots;
+use crate::source::Source;
+
+/// One virtual machine of a filter.
+pub struct Vm<K> {
+    plugins: BTreeMap<u32, Rc<Plugin>>,
+    /// Streams of which something is still to be known; most have nothing here.
+    streams: BTreeMap<u32, Stream>,
+    /// The stream that waits for each call.
+    calls: BTreeMap<u32, u32>,
+    counters: Counters,
+    kind: PhantomData<K>,
+}
+
+enum Stream {
+    /// Introspection was asked.
+    Waiting(Box<Waiting>),
+    /// Its response tells what is left.
+    Counted(Quota),
+}
+
+/// What is needed once introspection answers.
+struct Waiting {
+    call: u32,
+    plugin: Rc<Plugin>,
+    route: Rc<Route>,
+    pending: Pending,
+    headers: Vec<u8>,
+}
+
+impl<K> Default for Vm<K> {
+    fn default() -> Self {
+        Self {
+            plugins: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            counters: Counters::default(),
+            kind: PhantomData,
+        }
+    }
+}
+
+impl<K: Kind> Module for Vm<K> {
+    fn configure(&mut self, root: u32, size: usize) -> bool {
+        match Plugin::load::<K>(size) {
+            Ok(plugin) => {
+                self.counters.define(&plugin.parts);
+                self.plugins.insert(root, Rc::new(plugin));
+                abi::set_tick_period(counters::PERIOD);
+                true
+            }
+            Err(error) => {
+                abi::log_error(&format!("tollgate {}: bad configuration: {error}", K::NAME));
+                false
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.counters.flush();
+    }
+
+    fn request_headers(&mut self, root: Option<u32>, stream: u32) -> Action {
+        match root.and_then(|root| self.plugins.get(&root)).cloned() {
+            Some(plugin) => self.start(&plugin, stream).unwrap_or_else(|| answer(&unreadable())),
+            // No configuration was ever accepted.
+            None => answer(&unreadable()),
+        }
+    }
+
+    fn response_headers(&mut self, stream: u32) {
+        if let Some(Stream::Counted(quota)) = self.streams.remove(&stream) {
+            host::tell(&quota);
+        }
+    }
+
+    fn http_call_response(&mut self, token: u32, headers: usize, body_size: usize) {
+        let Some(stream) = self.calls.remove(&token) else { return };
+        let Some(Stream::Waiting(waiting)) = self.streams.remove(&stream) else { return };
+        if abi::set_effective_context(stream).is_err() {
+            return;
+        }
+        if self.resume(&waiting, stream, headers, body_size) == Action::Continue {
+            let _ = abi::continue_request();
+        }
+    }
+
+    fn delete(&mut self, context: u32) {
+        match self.streams.remove(&context) {
+            // The call dies with the stream, and nothing more is heard of it.
+            Some(Stream::Waiting(waiting)) => drop(self.calls.remove(&waiting.call)),
+            Some(Stream::Counted(_)) => {}
+            None if self.plugins.remove(&context).is_some() => {
+                // The VM may go with it.
+                self.counters.flush();
+            }
+            None => {}
+        }
+    }
+}
+
+impl<K: Kind> Vm<K> {
+    /// `None` where the host does not say what is needed: then nobody passes.
+    fn start(&mut self, plugin: &Rc<Plugin>, stream: u32) -> Option<Action> {
+        let route = plugin.parts.route(&host::route_policies().ok()?)?;
+        let Some(auth) = &plugin.parts.auth else {
+            return Some(self.limit(plugin, &route, stream, &Source::AsItIs, None));
+        };
+        let pairs = abi::header_pairs(Map::Request).ok()?;
+        let headers = headers::decode(&pairs)?;
+        let now = route.auth.as_ref().map(|_| host::now());
+        let at = now.unwrap_or_default();
+        match auth.decide(route.auth.as_deref(), &headers, at, &BoringSsl) {
+            Decision::Introspect(pending) => match host::ask(&pending) {
+                Ok(call) => {
+                    self.counters.add(Count::Introspections);
+                    let (plugin, headers) = (Rc::clone(plugin), pairs.clone());
+                    let waiting = Waiting { call, plugin, route, pending, headers };
+                    self.calls.insert(call, stream);
+                    self.streams.insert(stream, Stream::Waiting(Box::new(waiting)));
+                    Some(Action::Pause)
+                }
+                // No such cluster, or the call could not be made.
+                Err(_) => {
+                    let decision = auth.resume(&pending, &headers, None, at);
+                    Some(self.decided(plugin, &route, stream, &headers, decision, now))
+                }
+            },
+            decision => Some(self.decided(plugin, &route, stream, &headers, decision, now)),
+        }
+    }
+
+    fn resume(&mut self, waiting: &Waiting, stream: u32, headers: usize, body_size: usize) -> Action {
+        let Waiting { plugin, route, pending, headers: pairs, .. } = waiting;
+        let reply = host::answer(headers, body_size);
+        let (Some(auth), Some(headers)) = (&plugin.parts.auth, headers::decode(pairs)) else {
+            return answer(&unreadable());
+        };
+        let now = host::now();
+        let decision = auth.resume(pending, &headers, reply.as_ref(), now);
+        self.decided(plugin, route, stream, &headers, decision, Some(now))
+    }
+
+    fn decided<'h>(
+        &mut self,
+        plugin: &Plugin,
+        route: &Route,
+        stream: u32,
+        headers: &HeaderMap<'h>,
+        decision: Decision<'h>,
+        now: Option<Duration>,
+    ) -> Action {
+        match decision {
+            Decision::Allow(allowed) => {
+                self.count_allowed(&allowed);
+                let action = self.limit(plugin, route, stream, &Source::Decided(headers, &allowed), now);
+                if action == Action::Continue {
+                    host::apply(&allowed);
+                }
+                action
+            }
+            Decision::Deny(response) => {
+                self.counters.add(match response.status {
+                    503 => Count::AuthUnavailable,
+                    _ => Count::AuthDenied,
+                });
+                answer(&response)
+            }
+            // Introspection answers a question; it never asks another.
+            Decision::Introspect(_) => answer(&unreadable()),
+        }
+    }
+
+    fn count_allowed(&mut self, allowed: &Allowed<'_>) {
+        if allowed.cached {
+            self.counters.add(Count::AuthCacheHits);
+        }
+        if allowed.identity.is_some() {
+            self.counters.add(Count::AuthAllowed);
+        }
+    }
+
+    fn limit(
+        &mut self,
+        plugin: &Plugin,
+        route: &Route,
+        stream: u32,
+        source: &Source<'_, '_>,
+        now: Option<Duration>,
+    ) -> Action {
+        let (Some(limiter), Some(policy)) = (&plugin.parts.limiter, &route.rate_limit) else {
+            return Action::Continue;
+        };
+        let now = now.unwrap_or_else(host::now);
+        match limiter.decide(policy, source, &EnvoySlots, plugin.seed, now) {
+            rate_limit::Decision::Allow(quota, evicted) => {
+                self.counters.add(Count::LimitAllowed);
+                if evicted == Evicted::Bucket {
+                    self.counters.add(Count::Evicted);
+                }
+                self.streams.insert(stream, Stream::Counted(quota));
+                Action::Continue
+            }
+            rate_limit::Decision::Limit(response) => {
+                self.counters.add(Count::Limited);
+                answer(&response)
+            }
+            rate_limit::Decision::Unavailable(response) => {
+                self.counters.add(Count::LimitUnavailable);
+                answer(&response)
+            }
+        }
+    }
+}
+
+fn answer(response: &LocalResponse) -> Action {
+    host::respond(response);
+    Action::Pause
+}
+
+/// What is said where the route's policies or the filter's configuration cannot be read: nobody passes.
+fn unreadable() -> LocalResponse {
+    LocalResponse::unavailable(
+        "unknown_policy",
+        "the route's policies cannot be read",
+        Duration::from_secs(1),
+    )
+}
