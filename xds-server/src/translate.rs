@@ -4,14 +4,14 @@
 //!
 //! | resource | name | from |
 //! |---|---|---|
-//! | Listener (LDS) | the listener's | its address, timeouts, and which filters it needs |
+//! | Listener (LDS) | the listener's | its address and timeouts |
 //! | Listener (LDS), for gRPC clients | the listener's | one with `api_listener` |
 //! | RouteConfiguration (RDS) | the listener's | its virtual hosts and routes |
 //! | VirtualHost (VHDS) | `LISTENER/NAME` | a virtual host of a listener with `on_demand` |
-//! | Wasm (ECDS) | `LISTENER/auth`, `LISTENER/rate_limit` | the policies that its routes use, and issuers' keys |
+//! | Wasm (ECDS) | `LISTENER/gateway` | the policies that its routes use, and issuers' keys |
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
 //! | Runtime (RTDS) | `tollgate` | the group's runtime values |
-//! | Cluster (CDS) | `tollgate/wasm`, … | the filters' modules, where Envoys fetch them |
+//! | Cluster (CDS) | `tollgate/wasm`, … | the filter's module, where Envoys fetch it |
 //! | Secret (SDS) | `certificate/NAME`, `trusted_ca/NAME` | the files of certificates and authorities that those name |
 //!
 //! No proto map here ever holds two entries: `envoy-types` keeps them in hash maps of random order, and equal
@@ -116,7 +116,7 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
         // gRPC clients run no Wasm.
         let filters = match listener.api_listener {
             true => Vec::new(),
-            false => filter::filters(name, listener, target),
+            false => vec![filter::filter(name, listener, target)],
         };
         resources.push(Resource::new(name.as_str(), &listener::listener(name, listener, &filters)));
         resources.push(Resource::new(name.as_str(), &route::route_configuration(name, listener)));

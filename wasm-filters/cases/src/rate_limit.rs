@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tollgate_filter_config::{KeyPart, RateLimitConfig, RateLimitPolicy};
+use tollgate_filter_config::{KeyPart, Limit, QuotaHeaders, RateLimitConfig, RateLimitPolicy};
 
 use crate::case::{Case, Expect, Step};
 
@@ -12,7 +12,52 @@ const HOUR_MS: u64 = 3_600_000;
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = counting();
     cases.extend(keys());
+    cases.extend(several_limits());
     cases
+}
+
+fn several_limits() -> Vec<Case> {
+    let main = |expect| Step::on("main", expect);
+    let each = || policy([KeyPart::Header("x-tenant".to_owned())], 2, 2);
+    let of = |tenant: &str, expect| main(expect).header("x-tenant", tenant);
+    vec![
+        Case::rate_limit(
+            "all limits of a policy hold, and what one refuses costs the others nothing",
+            several(vec![policy([], 60, 4), each()], QuotaHeaders::Always),
+            [
+                of("a", left(2, 1).client_has("ratelimit", "\"p\";r=3;t=")),
+                of("a", left(2, 0)),
+                of("a", limited(2)),
+                of("a", limited(2).client_has("ratelimit", "\"p/2\";r=0;t=")),
+                of("b", left(60, 1)),
+                of("b", left(60, 0)),
+                of("c", limited(60)),
+            ],
+        ),
+        Case::rate_limit(
+            "a limit in shadow mode refuses nothing and is not told",
+            several(vec![Limit { shadow: true, ..policy([], 1, 1) }, each()], QuotaHeaders::Always),
+            [of("a", left(2, 1)), of("b", left(2, 1)), of("b", left(2, 0)), of("b", limited(2))],
+        ),
+        Case::rate_limit(
+            "a request takes what it costs",
+            config(Limit { cost: 2, ..policy([], 5, 5) }),
+            [main(left(5, 3)), main(left(5, 1)), main(refused().client("x-ratelimit-limit", "5"))],
+        ),
+        Case::rate_limit(
+            "responses tell nothing of the limit until it refuses, where they are not to",
+            several(vec![policy([], 1, 1)], QuotaHeaders::Limited),
+            [
+                main(Expect::passes().no_client("ratelimit").no_client("x-ratelimit-limit")),
+                main(limited(1).client_has("ratelimit", "\"p\";r=0;t=")),
+            ],
+        ),
+        Case::rate_limit(
+            "the method can be part of the key",
+            config(policy([KeyPart::Method], 1, 1)),
+            [main(left(1, 0)), main(limited(1))],
+        ),
+    ]
 }
 
 fn counting() -> Vec<Case> {
@@ -241,21 +286,32 @@ fn keys() -> Vec<Case> {
 }
 
 /// `limit` requests an hour.
-fn policy(key: impl IntoIterator<Item = KeyPart>, limit: u64, burst: u64) -> RateLimitPolicy {
-    RateLimitPolicy { key: key.into_iter().collect(), limit, period_ms: HOUR_MS, burst }
+fn policy(key: impl IntoIterator<Item = KeyPart>, limit: u64, burst: u64) -> Limit {
+    let (name, key) = (String::new(), key.into_iter().collect());
+    Limit { name, key, limit, period_ms: HOUR_MS, burst, cost: 1, shadow: false }
 }
 
 /// For cases that wait: long enough that the steps between the waits take less.
-fn every_three_seconds(burst: u64) -> RateLimitPolicy {
-    RateLimitPolicy { period_ms: 6_000, ..policy([], 2, burst) }
+fn every_three_seconds(burst: u64) -> Limit {
+    Limit { period_ms: 6_000, ..policy([], 2, burst) }
 }
 
-fn config(p: RateLimitPolicy) -> RateLimitConfig {
-    RateLimitConfig { policies: [("p".to_owned(), p)].into() }
+fn config(p: Limit) -> RateLimitConfig {
+    several(vec![p], QuotaHeaders::Always)
 }
 
-fn both(p: RateLimitPolicy, q: RateLimitPolicy) -> RateLimitConfig {
-    RateLimitConfig { policies: [("p".to_owned(), p), ("q".to_owned(), q)].into() }
+/// Policy `p` with several limits: `p`, `p/2`, ….
+fn several(limits: Vec<Limit>, headers: QuotaHeaders) -> RateLimitConfig {
+    let names = (1..).map(|number| if number == 1 { "p".to_owned() } else { format!("p/{number}") });
+    let limits = limits.into_iter().zip(names).map(|(limit, name)| Limit { name, ..limit }).collect();
+    RateLimitConfig { policies: [("p".to_owned(), RateLimitPolicy { limits, headers })].into() }
+}
+
+fn both(p: Limit, q: Limit) -> RateLimitConfig {
+    let mut config = config(p);
+    let limits = vec![Limit { name: "q".to_owned(), ..q }];
+    config.policies.insert("q".to_owned(), RateLimitPolicy { limits, headers: QuotaHeaders::Always });
+    config
 }
 
 /// It passes, and the client is told how much is left.

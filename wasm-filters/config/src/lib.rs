@@ -169,18 +169,44 @@ pub struct RateLimitConfig {
     pub policies: BTreeMap<String, RateLimitPolicy>,
 }
 
-/// A token bucket per key.
+/// How often one group of routes may be called.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimitPolicy {
+    /// All of them hold; what one refuses costs the others nothing. At least one.
+    pub limits: Vec<Limit>,
+    /// Which responses tell what is left.
+    pub headers: QuotaHeaders,
+}
+
+/// A token bucket per key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limit {
+    /// Unique in the gateway: buckets are told apart by it, and clients are told it.
+    pub name: String,
     /// The parts that make the key, in order. Empty: one bucket for all.
     pub key: Vec<KeyPart>,
-    /// Requests that `period_ms` refills.
+    /// Tokens that `period_ms` refills.
     pub limit: u64,
     /// The period, in milliseconds.
     pub period_ms: u64,
-    /// Size of the bucket: requests that may come at once. At least 1.
+    /// Size of the bucket: tokens that may be taken at once. At least 1.
     pub burst: u64,
+    /// Tokens that a request takes: at least 1, at most `burst`.
+    pub cost: u64,
+    /// Whether it only counts what it would refuse.
+    pub shadow: bool,
+}
+
+/// Which responses tell a caller its quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuotaHeaders {
+    /// All.
+    Always,
+    /// Those of refused requests.
+    Limited,
 }
 
 /// One part of a rate-limit key.
@@ -193,6 +219,8 @@ pub enum KeyPart {
     ClientAddress,
     /// Name of the matched route.
     Route,
+    /// The request's method.
+    Method,
     /// Value of a request header, lower-case name; the empty value where it is absent.
     Header(String),
 }

@@ -48,14 +48,14 @@ impl Bucket {
         Some(Self { emission_interval, burst_tolerance: emission_interval.saturating_mul(burst) })
     }
 
-    /// Takes one token from a bucket with this TAT (0: never used, so full) at time `now`.
+    /// Takes `tokens` from a bucket with this TAT (0: never used, so full) at time `now`, or none.
     ///
     /// A TAT that this bucket cannot have written (the clock went back, or the policy's burst shrank) is
     /// brought down to an empty bucket, else it would refuse for as long as the step was.
-    pub fn take(&self, tat: u64, now: u64) -> Outcome {
+    pub fn take(&self, tat: u64, tokens: u64, now: u64) -> Outcome {
         let full_tat = now.saturating_add(self.burst_tolerance);
         let tat = if tat > full_tat.saturating_add(CLOCK_SLACK_NS) { full_tat } else { tat };
-        let next = tat.max(now).saturating_add(self.emission_interval);
+        let next = tat.max(now).saturating_add(self.time_of(tokens));
         if next <= full_tat {
             let spent = next.saturating_sub(now);
             Outcome {
@@ -75,6 +75,26 @@ impl Bucket {
             }
         }
     }
+
+    /// The TAT once `tokens` that were taken are back.
+    pub fn give_back(&self, tat: u64, tokens: u64) -> u64 {
+        tat.saturating_sub(self.time_of(tokens))
+    }
+
+    /// Time that refills so many tokens, in nanoseconds.
+    pub fn time_of(&self, tokens: u64) -> u64 {
+        self.emission_interval.saturating_mul(tokens)
+    }
+
+    /// Tokens that come back in so many nanoseconds.
+    pub fn refilled_in(&self, nanos: u64) -> u64 {
+        nanos / self.emission_interval
+    }
+
+    /// Tokens that it holds at most.
+    pub fn size(&self) -> u64 {
+        self.burst_tolerance / self.emission_interval
+    }
 }
 
 #[cfg(test)]
@@ -90,18 +110,18 @@ mod tests {
         let now = 100 * SECOND;
         let mut tat = 0;
         for remaining in [2, 1, 0] {
-            let outcome = bucket.take(tat, now);
+            let outcome = bucket.take(tat, 1, now);
             assert!(outcome.allowed);
             assert_eq!(outcome.remaining, remaining);
             tat = outcome.tat;
         }
-        let refused = bucket.take(tat, now);
+        let refused = bucket.take(tat, 1, now);
         assert!(!refused.allowed);
         assert_eq!(refused.tat, tat, "a refused request costs nothing");
         assert_eq!(refused.retry_after, Duration::from_millis(100));
         assert_eq!(refused.reset, Duration::from_millis(300));
-        assert!(!bucket.take(tat, now + SECOND / 10 - 1).allowed);
-        assert!(bucket.take(tat, now + SECOND / 10).allowed);
+        assert!(!bucket.take(tat, 1, now + SECOND / 10 - 1).allowed);
+        assert!(bucket.take(tat, 1, now + SECOND / 10).allowed);
     }
 
     #[test]
@@ -114,11 +134,11 @@ mod tests {
     #[test]
     fn clock_that_went_back_does_not_lock_out() {
         let bucket = Bucket::new(1, Duration::from_secs(1), 1).unwrap();
-        let tat = bucket.take(0, 5000 * SECOND).tat;
-        let outcome = bucket.take(tat, 1000 * SECOND);
+        let tat = bucket.take(0, 1, 5000 * SECOND).tat;
+        let outcome = bucket.take(tat, 1, 1000 * SECOND);
         assert!(!outcome.allowed);
         assert_eq!(outcome.retry_after, Duration::from_secs(1));
-        assert!(bucket.take(outcome.tat, 1001 * SECOND).allowed);
+        assert!(bucket.take(outcome.tat, 1, 1001 * SECOND).allowed);
     }
 
     proptest! {
@@ -132,7 +152,7 @@ mod tests {
             let (mut now, mut tat, mut admitted) = (start, 0, 0_u128);
             for step in steps {
                 now += step;
-                let outcome = bucket.take(tat, now);
+                let outcome = bucket.take(tat, 1, now);
                 tat = outcome.tat;
                 admitted += u128::from(outcome.allowed);
                 let refilled = u128::from(now - start) * u128::from(limit) / (u128::from(period_ms) * 1_000_000);
@@ -150,13 +170,13 @@ mod tests {
             let now = 1_700_000_000 * SECOND;
             let mut tat = 0;
             for _ in 0..used {
-                tat = bucket.take(tat, now).tat;
+                tat = bucket.take(tat, 1, now).tat;
             }
-            let outcome = bucket.take(tat, now);
+            let outcome = bucket.take(tat, 1, now);
             let wait = u64::try_from(outcome.retry_after.as_nanos()).unwrap();
-            prop_assert!(outcome.allowed || bucket.take(outcome.tat, now + wait).allowed);
+            prop_assert!(outcome.allowed || bucket.take(outcome.tat, 1, now + wait).allowed);
             let full = u64::try_from(outcome.reset.as_nanos()).unwrap();
-            prop_assert_eq!(bucket.take(outcome.tat, now + full).remaining, burst - 1);
+            prop_assert_eq!(bucket.take(outcome.tat, 1, now + full).remaining, burst - 1);
         }
 
         #[test]
@@ -164,8 +184,8 @@ mod tests {
             limit in any::<u64>(), period in any::<u64>(), burst in any::<u64>(), tat in any::<u64>(), now in any::<u64>(),
         ) {
             if let Some(bucket) = Bucket::new(limit, Duration::from_millis(period), burst) {
-                let outcome = bucket.take(tat, now);
-                prop_assert!(bucket.take(outcome.tat, now).remaining <= burst);
+                let outcome = bucket.take(tat, 1, now);
+                prop_assert!(bucket.take(outcome.tat, 1, now).remaining <= burst);
             }
         }
     }

@@ -55,9 +55,9 @@ mod tests {
 
     #[test]
     fn error_says_where() {
-        let json = br#"{"policies":{"p":{"key":[],"limit":"many","period_ms":1,"burst":1}}}"#;
+        let json = br#"{"policies":{"p":{"limits":"many","headers":"always"}}}"#;
         let error = parse::<RateLimitConfig>(json).unwrap_err();
-        assert_eq!(error.path, "policies.p.limit");
+        assert_eq!(error.path, "policies.p.limits");
         assert!(error.reason.contains("line 1, column"), "{error}");
         assert!(!error.reason.contains("many"), "quotes the value: {error}");
     }

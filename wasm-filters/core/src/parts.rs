@@ -83,12 +83,10 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_with_the_part_it_is_in() {
-        let json = NOTHING.replace(
-            r#""policies":{}}}"#,
-            r#""policies":{"p":{"key":[],"limit":0,"period_ms":1,"burst":1}}}}"#,
-        );
+        let json =
+            NOTHING.replace(r#""policies":{}}}"#, r#""policies":{"p":{"limits":[],"headers":"always"}}}}"#);
         let error = Parts::gateway(json.as_bytes(), 1).unwrap_err();
-        assert_eq!(error.path, "rate_limit.policies.p.limit");
+        assert_eq!(error.path, "rate_limit.policies.p.limits");
         assert!(Parts::gateway(b"{}", 1).is_err());
     }
 

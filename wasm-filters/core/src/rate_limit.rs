@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tollgate_filter_config::{KeyPart, RateLimitConfig, RateLimitPolicy};
+use tollgate_filter_config::{self as config, KeyPart, QuotaHeaders, RateLimitConfig, RateLimitPolicy};
 
 use crate::bucket::{Bucket, Outcome};
 use crate::headers as names;
@@ -18,10 +18,13 @@ use crate::slots::{Evicted, Place, Slot};
 use crate::{ConfigError, config_error};
 
 mod fields;
+mod leases;
 #[cfg(test)]
 mod tests;
 
-pub use fields::Fields;
+use fields::Fields;
+pub use fields::Quota;
+use leases::Leases;
 
 /// How often a slot is tried before giving up. A try is lost only when another worker wrote the same slot in
 /// the microsecond between, so with any number of workers this is far more than ever happens.
@@ -31,14 +34,24 @@ const MAX_TRIES: usize = 64;
 #[derive(Debug)]
 pub struct Limiter {
     policies: BTreeMap<String, Policy>,
+    leases: Leases,
 }
 
 /// One policy.
 #[derive(Debug)]
-pub struct Policy {
+struct Policy {
+    limits: Vec<Limit>,
+    headers: QuotaHeaders,
+}
+
+/// One limit of a policy.
+#[derive(Debug)]
+struct Limit {
     name: String,
     key: Vec<KeyPart>,
     bucket: Bucket,
+    cost: u64,
+    shadow: bool,
     fields: Rc<Fields>,
 }
 
@@ -70,27 +83,23 @@ pub struct HostFailure;
 /// What happens to a request under a policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// It goes on; its response says so.
-    Allow(Quota, Evicted),
+    /// It goes on.
+    Allow(Allowed),
     /// It is over the limit.
     Limit(LocalResponse),
     /// It cannot be counted, so it does not pass.
     Unavailable(LocalResponse),
 }
 
-/// What is left to a caller, for the headers of a response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Quota {
-    fields: Rc<Fields>,
-    remaining: u64,
-    reset: Duration,
-}
-
-impl Quota {
-    /// Gives each header: its name, lower case, and its value.
-    pub fn headers(&self, give: impl FnMut(&'static str, &str)) {
-        self.fields.each(self.remaining, self.reset, give);
-    }
+/// How a request goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// What its response tells, if it does.
+    pub quota: Option<Quota>,
+    /// A bucket that was not full went to make room: its key may send a burst early.
+    pub evicted: bool,
+    /// A limit that only counts would have refused it.
+    pub shadowed: bool,
 }
 
 impl Limiter {
@@ -106,7 +115,7 @@ impl Limiter {
             .iter()
             .map(|(name, policy)| Ok((name.clone(), Policy::new(name, policy)?)))
             .collect::<Result<_, ConfigError>>()?;
-        Ok(Self { policies })
+        Ok(Self { policies, leases: Leases::new() })
     }
 
     /// Decides on a request on a route with `policy`. `seed` must be the same in all workers.
@@ -123,39 +132,88 @@ impl Limiter {
             return unavailable("unknown_policy", detail);
         };
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        match take(&policy.bucket, slots, Place::of(&policy.key(request), seed), now) {
-            Ok((outcome, evicted)) if outcome.allowed => Decision::Allow(policy.quota(&outcome), evicted),
-            Ok((outcome, _)) => Decision::Limit(policy.limited(&outcome)),
-            Err(HostFailure) => unavailable("counter_unavailable", "the request cannot be counted now"),
+        let shared = Shared { slots, leases: &self.leases, now };
+        let mut allowed = Allowed::default();
+        let mut quota = Quota::default();
+        let mut taken = Vec::new();
+        for limit in &policy.limits {
+            let place = Place::of(&limit.key(request), seed);
+            let outcome = match shared.take(&limit.bucket, place, limit.cost) {
+                Ok((outcome, evicted)) => {
+                    allowed.evicted |= evicted == Evicted::Bucket;
+                    outcome
+                }
+                Err(HostFailure) if limit.shadow => continue,
+                Err(HostFailure) => {
+                    shared.give_back(&taken);
+                    return unavailable("counter_unavailable", "the request cannot be counted now");
+                }
+            };
+            if limit.shadow {
+                allowed.shadowed |= !outcome.allowed;
+                continue;
+            }
+            quota.push(&limit.fields, &outcome);
+            if !outcome.allowed {
+                shared.give_back(&taken);
+                return Decision::Limit(limited(&quota, outcome.retry_after));
+            }
+            taken.push((&limit.bucket, place, limit.cost));
         }
+        allowed.quota = Some(quota).filter(|_| policy.headers == QuotaHeaders::Always);
+        Decision::Allow(allowed)
     }
 }
 
 impl Policy {
     fn new(name: &str, config: &RateLimitPolicy) -> Result<Self, ConfigError> {
-        let refuse =
-            |field: &str, reason: &str| Err(ConfigError::new(format!("policies.{name}.{field}"), reason));
+        if config.limits.is_empty() {
+            return Err(ConfigError::new(format!("policies.{name}.limits"), "names no limit"));
+        }
+        let limits = config.limits.iter().enumerate();
+        let limits =
+            limits.map(|(index, limit)| Limit::new(limit, &format!("policies.{name}.limits[{index}]")));
+        Ok(Self { limits: limits.collect::<Result<_, _>>()?, headers: config.headers })
+    }
+}
+
+impl Limit {
+    fn new(config: &config::Limit, path: &str) -> Result<Self, ConfigError> {
+        let refuse = |field: &str, reason: &str| Err(ConfigError::new(format!("{path}.{field}"), reason));
         for (index, part) in config.key.iter().enumerate() {
             if matches!(part, KeyPart::Header(header) if !names::is_valid_name(header)) {
                 return refuse(&format!("key[{index}].header"), "is not a lower-case header name");
             }
         }
-        for (field, value) in
-            [("limit", config.limit), ("period_ms", config.period_ms), ("burst", config.burst)]
-        {
+        for (field, value) in [
+            ("limit", config.limit),
+            ("period_ms", config.period_ms),
+            ("burst", config.burst),
+            ("cost", config.cost),
+        ] {
             if value == 0 {
                 return refuse(field, "is 0");
             }
+        }
+        if config.cost > config.burst {
+            return refuse("cost", "is more than the bucket ever holds, so no request could pass");
         }
         let period = Duration::from_millis(config.period_ms);
         let Some(bucket) = Bucket::new(config.limit, period, config.burst) else {
             return refuse("limit", "makes no bucket");
         };
-        let fields = Rc::new(Fields::new(name, config.limit, period));
-        Ok(Self { name: name.to_owned(), key: config.key.clone(), bucket, fields })
+        let fields = Rc::new(Fields::new(&config.name, config.limit, period));
+        Ok(Self {
+            name: config.name.clone(),
+            key: config.key.clone(),
+            bucket,
+            cost: config.cost,
+            shadow: config.shadow,
+            fields,
+        })
     }
 
-    /// The bucket's key: the policy's name and each part, with lengths, so that no two requests that differ
+    /// The bucket's key: the limit's name and each part, with lengths, so that no two requests that differ
     /// in a part have one key.
     fn key(&self, request: &dyn KeySource) -> Vec<u8> {
         let mut key = Vec::with_capacity(64);
@@ -168,6 +226,9 @@ impl Policy {
                 },
                 KeyPart::ClientAddress => push(&mut key, b'a', without_port(&request.client_address())),
                 KeyPart::Route => push(&mut key, b'r', &request.route_name()),
+                KeyPart::Method => {
+                    push(&mut key, b'm', request.header(":method").first().map_or(&[][..], |m| m));
+                }
                 KeyPart::Header(name) => {
                     let values = request.header(name);
                     push(&mut key, b'h', &(values.len() as u64).to_le_bytes());
@@ -177,46 +238,71 @@ impl Policy {
         }
         key
     }
-
-    fn limited(&self, outcome: &Outcome) -> LocalResponse {
-        let mut response = LocalResponse::problem(
-            429,
-            "rate_limited",
-            "too many requests; try again after the time in Retry-After",
-        )
-        .with_header("retry-after", whole_seconds(outcome.retry_after).to_string());
-        self.quota(outcome).headers(|name, value| response.headers.push((name, value.to_owned())));
-        response
-    }
-
-    fn quota(&self, outcome: &Outcome) -> Quota {
-        Quota { fields: Rc::clone(&self.fields), remaining: outcome.remaining, reset: outcome.reset }
-    }
 }
 
-/// Takes one token from the bucket at `place`, exactly once whatever the other workers do: the slot is
-/// written only if it is still what was read.
-fn take(
-    bucket: &Bucket,
-    slots: &dyn SharedSlots,
-    place: Place,
+fn limited(quota: &Quota, retry_after: Duration) -> LocalResponse {
+    let mut response = LocalResponse::problem(
+        429,
+        "rate_limited",
+        "too many requests; try again after the time in Retry-After",
+    )
+    .with_header("retry-after", whole_seconds(retry_after).to_string());
+    quota.headers(|name, value| response.headers.push((name, value.to_owned())));
+    response
+}
+
+/// The buckets, wherever their tokens are.
+struct Shared<'a> {
+    slots: &'a dyn SharedSlots,
+    leases: &'a Leases,
     now: u64,
-) -> Result<(Outcome, Evicted), HostFailure> {
-    for _ in 0..MAX_TRIES {
-        let (bytes, version) = slots.read(place.slot)?;
-        let mut slot = Slot::new(bytes);
-        let tat = slot.tat(place.fingerprint);
-        let outcome = bucket.take(tat, now);
-        if outcome.tat == tat {
-            // Nothing to write: a refused request costs nothing.
+}
+
+impl Shared<'_> {
+    /// Takes tokens from the bucket at `place`, exactly once whatever the other workers do: the slot is
+    /// written only if it is still what was read.
+    fn take(&self, bucket: &Bucket, place: Place, tokens: u64) -> Result<(Outcome, Evicted), HostFailure> {
+        if let Some(outcome) = self.leases.take(bucket, place, tokens, self.now) {
             return Ok((outcome, Evicted::Nothing));
         }
-        let evicted = slot.put(place.fingerprint, outcome.tat, now);
-        if slots.write(place.slot, slot.as_bytes(), version)? {
-            return Ok((outcome, evicted));
+        for _ in 0..MAX_TRIES {
+            let (bytes, version) = self.slots.read(place.slot)?;
+            let mut slot = Slot::new(bytes);
+            let tat = slot.tat(place.fingerprint);
+            let outcome = bucket.take(tat, tokens, self.now);
+            if outcome.tat == tat {
+                // Nothing to write: a refused request costs nothing.
+                return Ok((outcome, Evicted::Nothing));
+            }
+            let lease = if outcome.allowed { leases::share(outcome.remaining) } else { 0 };
+            let tat = outcome.tat.saturating_add(bucket.time_of(lease));
+            let evicted = slot.put(place.fingerprint, tat, self.now);
+            if self.slots.write(place.slot, slot.as_bytes(), version)? {
+                self.leases.grant(place, lease, outcome.remaining, self.now);
+                return Ok((outcome, evicted));
+            }
+        }
+        Err(HostFailure)
+    }
+
+    /// Puts tokens back that a refused request took. What can't be put back is lost, and admits less.
+    fn give_back(&self, taken: &[(&Bucket, Place, u64)]) {
+        for (bucket, place, tokens) in taken {
+            if self.leases.give_back(*place, *tokens) {
+                continue;
+            }
+            for _ in 0..MAX_TRIES {
+                let Ok((bytes, version)) = self.slots.read(place.slot) else { break };
+                let mut slot = Slot::new(bytes);
+                let tat = bucket.give_back(slot.tat(place.fingerprint), *tokens);
+                slot.put(place.fingerprint, tat, self.now);
+                match self.slots.write(place.slot, slot.as_bytes(), version) {
+                    Ok(false) => {}
+                    Ok(true) | Err(HostFailure) => break,
+                }
+            }
         }
     }
-    Err(HostFailure)
 }
 
 fn unavailable(code: &str, detail: &str) -> Decision {

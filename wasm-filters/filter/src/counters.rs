@@ -30,6 +30,8 @@ pub enum Count {
     LimitUnavailable,
     /// Buckets in use that were forgotten to make room: above zero, limits are no longer exact.
     Evicted,
+    /// Requests that a limit in shadow mode would have refused.
+    Shadowed,
 }
 
 const AUTH: [(Count, &str); 5] = [
@@ -39,11 +41,12 @@ const AUTH: [(Count, &str); 5] = [
     (Count::AuthCacheHits, "tollgate.auth.cache_hits"),
     (Count::Introspections, "tollgate.auth.introspections"),
 ];
-const RATE_LIMIT: [(Count, &str); 4] = [
+const RATE_LIMIT: [(Count, &str); 5] = [
     (Count::LimitAllowed, "tollgate.rate_limit.allowed"),
     (Count::Limited, "tollgate.rate_limit.limited"),
     (Count::LimitUnavailable, "tollgate.rate_limit.unavailable"),
     (Count::Evicted, "tollgate.rate_limit.evicted"),
+    (Count::Shadowed, "tollgate.rate_limit.shadowed"),
 ];
 
 /// The counts of one VM.

@@ -11,7 +11,6 @@ use tollgate_filter_core::headers::{self, HeaderMap};
 use tollgate_filter_core::parts::Route;
 use tollgate_filter_core::problem::LocalResponse;
 use tollgate_filter_core::rate_limit::{self, Quota};
-use tollgate_filter_core::slots::Evicted;
 
 use crate::counters::{self, Count, Counters};
 use crate::host::{self, BoringSsl};
@@ -212,12 +211,17 @@ impl<K: Kind> Vm<K> {
         };
         let now = now.unwrap_or_else(host::now);
         match limiter.decide(policy, source, &EnvoySlots, plugin.seed, now) {
-            rate_limit::Decision::Allow(quota, evicted) => {
+            rate_limit::Decision::Allow(allowed) => {
                 self.counters.add(Count::LimitAllowed);
-                if evicted == Evicted::Bucket {
+                if allowed.evicted {
                     self.counters.add(Count::Evicted);
                 }
-                self.streams.insert(stream, Stream::Counted(quota));
+                if allowed.shadowed {
+                    self.counters.add(Count::Shadowed);
+                }
+                if let Some(quota) = allowed.quota {
+                    self.streams.insert(stream, Stream::Counted(quota));
+                }
                 Action::Continue
             }
             rate_limit::Decision::Limit(response) => {

@@ -95,7 +95,13 @@ impl FromStr for Rate {
             return Err(format!("`{text}` is out of range: between 1 and 1000000000 requests"));
         }
         let counted = period.starts_with(|c: char| c.is_ascii_digit());
-        let period = if counted { period.parse() } else { format!("1{period}").parse() };
+        let period = match period {
+            "w" => "7d".parse(),
+            // Buckets know no calendar.
+            "mo" => "30d".parse(),
+            _ if counted => period.parse(),
+            _ => format!("1{period}").parse(),
+        };
         Ok(Self { requests, period: period.map_err(|_| expected())? })
     }
 }
@@ -384,6 +390,9 @@ mod tests {
         assert_eq!((rate.requests, rate.period.as_millis()), (20, 10_000));
         let rate: Rate = "5000/m".parse().unwrap();
         assert_eq!((rate.requests, rate.period.as_millis()), (5_000, 60_000));
+        let month: Rate = "9/mo".parse().unwrap();
+        assert_eq!(month, "9/30d".parse().unwrap());
+        assert_eq!("1/w".parse::<Rate>(), "1/7d".parse());
         for text in ["100", "/s", "0/s", "-1/s", "1/", "1/0s", "1/x"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }

@@ -348,7 +348,7 @@ mod tests {
     fn a_refused_filter_holds_its_policies_too() {
         let good = gateway(&[("a", "x")], &[("x", 1)], 1);
         let wanted = gateway(&[("a", "x")], &[("x", 2)], 2);
-        let refused = unit(&TypeUrl::EXTENSION, "a/rate_limit");
+        let refused = unit(&TypeUrl::EXTENSION, "a/gateway");
         let held = compose(&wanted, &good, &refused);
         assert_eq!(held.gateway.policies, good.gateway.policies);
         assert_eq!(held.gateway.clusters, wanted.gateway.clusters);

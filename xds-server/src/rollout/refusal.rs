@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn filters_are_a_matter_of_their_listeners_policies() {
-        let found = units(&TypeUrl::EXTENSION, "no", &[("public/auth", "2")], &[]);
+        let found = units(&TypeUrl::EXTENSION, "no", &[("public/gateway", "2")], &[]);
         assert_eq!(found, [Unit::Policies("public".parse().unwrap())]);
     }
 }

@@ -11,7 +11,7 @@ use crate::gateway::scalar::Address;
 /// Settings of the filters' modules.
 #[derive(Debug, Clone, Args)]
 pub struct Wasm {
-    /// Folder with auth.wasm and rate_limit.wasm. With `--wasm-delivery file`, as the Envoys see it.
+    /// Folder with gateway.wasm. With `--wasm-delivery file`, as the Envoys see it.
     #[arg(long, env = "TOLLGATE_WASM_DIR", default_value = "target/wasm")]
     pub wasm_dir: PathBuf,
 

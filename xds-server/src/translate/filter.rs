@@ -1,5 +1,4 @@
-//! Policies → the Wasm filters of a listener, each an ECDS resource, so that a changed policy or key drains
-//! no connection.
+//! Policies → the Wasm filter of a listener, an ECDS resource, so that a changed policy or key drains no connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,24 +12,18 @@ use tollgate_filter_core::rate_limit::Limiter;
 
 use super::{KeySets, Modules, Target, any, module, named, route_policies};
 use crate::gateway::model::{
-    Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Listener,
-    RateLimitPolicy,
+    Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Limit,
+    Listener, QuotaHeaders, RateLimitPolicy, Scope,
 };
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
 use crate::gateway::{Gateway, Problem};
 
-/// Modules, by the names of their files.
-const AUTH: &str = "auth";
-pub(super) const RATE_LIMIT: &str = "rate_limit";
+/// The module, by the name of its file: who may call and how often, in one, so that a request pays for one filter.
+const GATEWAY: &str = "gateway";
 
 /// The modules of all filters; each is in a file `NAME.wasm`.
-pub const MODULES: [&str; 2] = [AUTH, RATE_LIMIT];
-
-/// Name of a filter in its listener's chain, and of its ECDS resource.
-pub(super) fn filter_name(listener: &Name, module: &str) -> String {
-    format!("{listener}/{module}")
-}
+pub const MODULES: [&str; 1] = [GATEWAY];
 
 /// A filter of a listener.
 pub(super) struct Filter {
@@ -40,14 +33,19 @@ pub(super) struct Filter {
     pub config: TypedExtensionConfig,
 }
 
-/// The filters of every listener, in order: always both, also where no policy applies.
+/// The filter of a listener: always there, also where no policy applies.
 ///
-/// Connections outlive a listener's change while its routes change at once. A listener that got its filters with
-/// its first policy would go on serving the routes of that policy without them, to whoever was connected before.
-pub(super) fn filters(name: &Name, listener: &Listener, target: Target<'_>) -> Vec<Filter> {
-    let auth = auth_config(name, listener, target);
-    let rate_limit = rate_limit_config(name, target);
-    vec![filter(name, AUTH, &auth, target), filter(name, RATE_LIMIT, &rate_limit, target)]
+/// Connections outlive a listener's change while its routes change at once. A listener that got its filter with
+/// its first policy would go on serving the routes of that policy without it, to whoever was connected before.
+pub(super) fn filter(name: &Name, listener: &Listener, target: Target<'_>) -> Filter {
+    let configuration = config::GatewayConfig {
+        auth: auth_config(name, listener, target),
+        rate_limit: rate_limit_config(name, target),
+    };
+    let name = format!("{name}/{GATEWAY}");
+    let wasm = module::plugin(&name, GATEWAY, json(&configuration), module::vm(GATEWAY, target.modules));
+    let config = TypedExtensionConfig { name: name.clone(), typed_config: Some(any(&wasm)) };
+    Filter { name, config }
 }
 
 /// What the filters themselves would refuse: asked of their own code, so that no Envoy has to.
@@ -57,6 +55,7 @@ pub(super) fn check(gateway: &Gateway, keys: &KeySets) -> Vec<Problem> {
         // Paths of the two configurations agree below the policy, but for the dots.
         let below = error.path.strip_prefix(&format!("policies.{name}")).unwrap_or_default();
         let below = below.replace(['.', '['], "/").replace(']', "");
+        let below = in_the_yaml(&below);
         let pointer = format!("{}{below}", join(&format!("/policies/{kind}"), name.as_str()));
         problems.push(Problem::value(pointer, format!("the filter refuses it: {}", error.reason)).secret());
     };
@@ -69,12 +68,23 @@ pub(super) fn check(gateway: &Gateway, keys: &KeySets) -> Vec<Problem> {
         }
     }
     for (name, policy) in &gateway.policies.rate_limit {
-        let policies = BTreeMap::from([(name.to_string(), rate_limit_policy(policy))]);
+        let policies = BTreeMap::from([(name.to_string(), rate_limit_policy(name, policy))]);
         if let Err(error) = Limiter::new(&config::RateLimitConfig { policies }) {
             note("rate_limit", name, error);
         }
     }
     problems
+}
+
+/// The first limit of a policy stands in the policy itself, the others in its `also`.
+fn in_the_yaml(below: &str) -> String {
+    let Some((index, field)) = below.strip_prefix("/limits/").and_then(|rest| rest.split_once('/')) else {
+        return below.to_owned();
+    };
+    match index.parse::<usize>() {
+        Ok(index) if index > 0 => format!("/also/{}/{field}", index - 1),
+        _ => format!("/{field}"),
+    }
 }
 
 /// Everything of that kind that routes of this listener use in any gateway that is present.
@@ -189,31 +199,42 @@ fn api_key_provider(provider: &ApiKeyProvider) -> config::ApiKeyProvider {
 
 fn rate_limit_config(name: &Name, target: Target<'_>) -> config::RateLimitConfig {
     let policies = used(name, target, |refs| named(&refs.rate_limit), |gateway| &gateway.policies.rate_limit);
-    let policies = policies.into_iter().map(|(name, policy)| (name.to_string(), rate_limit_policy(policy)));
+    let policies =
+        policies.into_iter().map(|(name, policy)| (name.to_string(), rate_limit_policy(name, policy)));
     config::RateLimitConfig { policies: policies.collect() }
 }
 
-fn rate_limit_policy(policy: &RateLimitPolicy) -> config::RateLimitPolicy {
+fn rate_limit_policy(name: &Name, policy: &RateLimitPolicy) -> config::RateLimitPolicy {
+    let RateLimitPolicy { key, limit, burst, cost, shadow, also, headers, scope: Scope::Local } = policy;
+    let first = Limit { key: key.clone(), limit: *limit, burst: *burst, cost: *cost, shadow: *shadow };
+    // No name in the YAML holds a slash, so none is ever like that of a further limit.
+    let further = (2..).zip(also).map(|(number, also)| self::limit(format!("{name}/{number}"), also));
+    config::RateLimitPolicy {
+        limits: std::iter::once(self::limit(name.to_string(), &first)).chain(further).collect(),
+        headers: match headers {
+            QuotaHeaders::Always => config::QuotaHeaders::Always,
+            QuotaHeaders::Limited => config::QuotaHeaders::Limited,
+        },
+    }
+}
+
+fn limit(name: String, limit: &Limit) -> config::Limit {
     let part = |part: &KeyPart| match part {
         KeyPart::Consumer => config::KeyPart::Consumer,
         KeyPart::ClientAddress => config::KeyPart::ClientAddress,
         KeyPart::Route => config::KeyPart::Route,
+        KeyPart::Method => config::KeyPart::Method,
         KeyPart::Header(name) => config::KeyPart::Header(name.as_str().to_owned()),
     };
-    config::RateLimitPolicy {
-        key: policy.key.iter().map(part).collect(),
-        limit: policy.limit.requests,
-        period_ms: policy.limit.period.as_millis(),
-        burst: policy.burst.unwrap_or(policy.limit.requests),
+    config::Limit {
+        name,
+        key: limit.key.iter().map(part).collect(),
+        limit: limit.limit.requests,
+        period_ms: limit.limit.period.as_millis(),
+        burst: limit.burst.unwrap_or(limit.limit.requests),
+        cost: limit.cost,
+        shadow: limit.shadow,
     }
-}
-
-/// The Wasm extension that runs `module` with `configuration`.
-fn filter<C: Serialize>(listener: &Name, module: &str, configuration: &C, target: Target<'_>) -> Filter {
-    let name = filter_name(listener, module);
-    let wasm = module::plugin(&name, module, json(configuration), module::vm(module, target.modules));
-    let config = TypedExtensionConfig { name: name.clone(), typed_config: Some(any(&wasm)) };
-    Filter { name, config }
 }
 
 fn json(configuration: &impl Serialize) -> String {
@@ -222,11 +243,13 @@ fn json(configuration: &impl Serialize) -> String {
 
 /// The clusters by which the modules of all filters arrive.
 pub(super) fn module_clusters(modules: &Modules) -> Vec<Cluster> {
-    let auth = config::AuthConfig {
-        trust_identity_headers: false,
-        claim_headers: Vec::new(),
-        policies: BTreeMap::new(),
+    let nothing = config::GatewayConfig {
+        auth: config::AuthConfig {
+            trust_identity_headers: false,
+            claim_headers: Vec::new(),
+            policies: BTreeMap::new(),
+        },
+        rate_limit: config::RateLimitConfig { policies: BTreeMap::new() },
     };
-    let rate_limit = config::RateLimitConfig { policies: BTreeMap::new() };
-    module::clusters(modules, [(AUTH, json(&auth)), (RATE_LIMIT, json(&rate_limit))])
+    module::clusters(modules, [(GATEWAY, json(&nothing))])
 }

@@ -107,7 +107,7 @@ pub(super) fn plugin(name: &str, module: &str, configuration: String, vm: VmConf
 }
 
 /// The clusters by which `needed` modules arrive, each with a configuration that it takes.
-pub(super) fn clusters(modules: &Modules, needed: [(&str, String); 2]) -> Vec<EnvoyCluster> {
+pub(super) fn clusters(modules: &Modules, needed: [(&str, String); 1]) -> Vec<EnvoyCluster> {
     let Modules::Http { origin, current } = modules else { return Vec::new() };
     let warming = needed.into_iter().filter_map(|(module, configuration)| {
         let sha256 = current.sha256.get(module)?;

@@ -15,16 +15,15 @@ use envoy_types::pb::envoy::config::route::v3::route_action::{
 };
 use envoy_types::pb::envoy::config::route::v3::weighted_cluster::ClusterWeight;
 use envoy_types::pb::envoy::config::route::v3::{
-    self as envoy, DirectResponseAction, FilterConfig, RedirectAction, RetryPolicy, RouteAction,
-    RouteConfiguration, Vhds, WeightedCluster, redirect_action,
+    self as envoy, DirectResponseAction, RedirectAction, RetryPolicy, RouteAction, RouteConfiguration, Vhds,
+    WeightedCluster, redirect_action,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use envoy_types::pb::google::protobuf::value::Kind;
-use envoy_types::pb::google::protobuf::{Any, Struct, Value};
+use envoy_types::pb::google::protobuf::{Struct, Value};
 use tollgate_filter_config::{METADATA_NAMESPACE, METADATA_POLICIES, RoutePolicies};
 
-use super::filter::{RATE_LIMIT, filter_name};
-use super::{any, inherited, named, proto};
+use super::{inherited, named, proto};
 use crate::gateway::model::{
     Destination, DirectResponse, HeaderChanges, HeaderEdits, Listener, PolicyRefs, Redirect, Retry, Rewrite,
     Route, VirtualHost,
@@ -43,7 +42,7 @@ const BACKOFF: Duration = Duration::from_millis(25);
 
 /// The route table of a listener; its virtual hosts come separately where they are fetched on demand.
 pub(super) fn route_configuration(name: &Name, listener: &Listener) -> RouteConfiguration {
-    let hosts = listener.virtual_hosts.iter().map(|host| virtual_host(name, listener, host));
+    let hosts = listener.virtual_hosts.iter().map(|host| virtual_host(listener, host));
     RouteConfiguration {
         name: name.as_str().to_owned(),
         virtual_hosts: if listener.on_demand { Vec::new() } else { hosts.collect() },
@@ -59,21 +58,17 @@ pub(super) fn on_demand_hosts(name: &Name, listener: &Listener) -> impl Iterator
     let hosts = listener.virtual_hosts.iter().filter(|_| listener.on_demand);
     hosts.map(move |host| envoy::VirtualHost {
         name: format!("{name}/{}", host.name),
-        ..virtual_host(name, listener, host)
+        ..virtual_host(listener, host)
     })
 }
 
-fn virtual_host(name: &Name, listener: &Listener, host: &VirtualHost) -> envoy::VirtualHost {
+fn virtual_host(listener: &Listener, host: &VirtualHost) -> envoy::VirtualHost {
     let inherited = inherited(listener, host);
     let Changes { request_add, request_remove, response_add, response_remove } = changes(&host.headers);
     envoy::VirtualHost {
         name: host.name.as_str().to_owned(),
         domains: host.hosts.clone(),
-        routes: host
-            .routes
-            .iter()
-            .map(|route| self::route(name, listener, host, route, &inherited))
-            .collect(),
+        routes: host.routes.iter().map(|route| self::route(listener, host, route, &inherited)).collect(),
         request_headers_to_add: request_add,
         request_headers_to_remove: request_remove,
         response_headers_to_add: response_add,
@@ -82,13 +77,7 @@ fn virtual_host(name: &Name, listener: &Listener, host: &VirtualHost) -> envoy::
     }
 }
 
-fn route(
-    name: &Name,
-    listener: &Listener,
-    host: &VirtualHost,
-    route: &Route,
-    inherited: &PolicyRefs,
-) -> envoy::Route {
+fn route(listener: &Listener, host: &VirtualHost, route: &Route, inherited: &PolicyRefs) -> envoy::Route {
     let Changes { request_add, request_remove, mut response_add, response_remove } = changes(&route.headers);
     let policies = route.policies.or(inherited);
     let action = if let Some(redirect) = &route.redirect {
@@ -108,28 +97,12 @@ fn route(
         name: format!("{}/{}", host.name, route_name(route)),
         r#match: Some(matches::route_match(&route.matches)),
         metadata: metadata(&policies),
-        typed_per_filter_config: match listener.api_listener {
-            true => HashMap::new(),
-            false => without_rate_limit(name, &policies),
-        },
         action: Some(action),
         request_headers_to_add: request_add,
         request_headers_to_remove: request_remove,
         response_headers_to_add: response_add,
         response_headers_to_remove: response_remove,
         ..envoy::Route::default()
-    }
-}
-
-/// A route without a rate limit doesn't pay for the filter. The auth filter always runs: it removes what a client
-/// says of its own identity.
-fn without_rate_limit(listener: &Name, policies: &PolicyRefs) -> HashMap<String, Any> {
-    match named(&policies.rate_limit) {
-        Some(_) => HashMap::new(),
-        None => {
-            let disabled = FilterConfig { disabled: true, ..FilterConfig::default() };
-            HashMap::from([(filter_name(listener, RATE_LIMIT), any(&disabled))])
-        }
     }
 }
 

@@ -74,9 +74,8 @@ fn translate_with(modules: &Modules, serving: &Gateway, present: &[&Gateway]) ->
     translate("edge", Target { serving, present, keys: &key_sets(present), modules })
 }
 
-fn modules(auth: u8) -> Modules {
-    let sha256 =
-        [("auth", auth), ("rate_limit", 2)].map(|(name, byte)| (name.into(), format!("{byte:064x}")));
+fn modules(gateway: u8) -> Modules {
+    let sha256 = [("gateway".to_owned(), format!("{gateway:064x}"))];
     let current = Current { sha256: sha256.into(), refresh: 7 };
     Modules::Http { origin: "127.0.0.1:18001".parse().unwrap(), current }
 }
@@ -217,8 +216,8 @@ fn an_edit_touches_only_what_it_changes() {
 fn a_changed_module_changes_its_filters_and_what_brings_it_and_nothing_else() {
     let gateway = gateway(include_str!("../../../envoy-configs/gateway.yaml"));
     let keys = KeySets::default();
-    let of = |auth| {
-        let modules = modules(auth);
+    let of = |gateway_module| {
+        let modules = modules(gateway_module);
         let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules };
         translate("sidecar", target).into_iter().map(|resource| (resource.name, resource.body)).collect()
     };
@@ -228,7 +227,10 @@ fn a_changed_module_changes_its_filters_and_what_brings_it_and_nothing_else() {
         .filter(|(name, body)| before.get(*name) != Some(body))
         .map(|(name, _)| &**name)
         .collect();
-    assert_eq!(changed, ["inbound/auth", "outbound/auth", &format!("tollgate/wasm/auth/{:064x}", 9)]);
+    assert_eq!(
+        changed,
+        ["inbound/gateway", "outbound/gateway", &format!("tollgate/wasm/gateway/{:064x}", 9)]
+    );
 }
 
 #[test]

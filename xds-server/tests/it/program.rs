@@ -101,7 +101,7 @@ fn serve_without_filters_that_envoys_could_fetch_binds_nothing() {
     let (code, shown) = refused(&[]);
     assert_eq!(code, Some(78), "{shown}");
     assert!(
-        shown.contains("auth.wasm") && shown.contains("make wasm") && !shown.contains("listening"),
+        shown.contains("gateway.wasm") && shown.contains("make wasm") && !shown.contains("listening"),
         "{shown}"
     );
     let (code, shown) = refused(&["--http-address", "0.0.0.0:0"]);

@@ -69,7 +69,22 @@ impl SharedSlots for Broken {
 }
 
 fn limiter(key: serde_json::Value, limit: u64, burst: u64) -> Limiter {
-    let policy = json!({ "key": key, "limit": limit, "period_ms": 1000, "burst": burst });
+    several(json!([with(json!({ "key": key, "limit": limit, "burst": burst }))]))
+}
+
+/// A limit's configuration, with `changes` to it.
+fn with(changes: serde_json::Value) -> serde_json::Value {
+    let mut limit = json!({
+        "name": "p", "key": [], "limit": 1, "period_ms": 1000, "burst": 1, "cost": 1, "shadow": false,
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        limit[name] = value.clone();
+    }
+    limit
+}
+
+fn several(limits: serde_json::Value) -> Limiter {
+    let policy = json!({ "limits": limits, "headers": "always" });
     Limiter::from_json(json!({ "policies": { "p": policy } }).to_string().as_bytes()).unwrap()
 }
 
@@ -100,7 +115,9 @@ fn workers_admit_exactly_the_burst_together() {
 fn over_the_limit_says_when_to_come_back() {
     let (limiter, shared) = (limiter(json!([]), 1, 2), Shared::default());
     let decide = || limiter.decide("p", &Request::default(), &shared, 1, NOW);
-    let Decision::Allow(quota, Evicted::Nothing) = decide() else { panic!("refused") };
+    let Decision::Allow(Allowed { quota: Some(quota), evicted: false, shadowed: false }) = decide() else {
+        panic!("refused")
+    };
     let mut headers = Vec::new();
     quota.headers(|name, value| headers.push((name, value.to_owned())));
     assert!(headers.contains(&("ratelimit", r#""p";r=1;t=1"#.to_owned())), "{headers:?}");
@@ -182,20 +199,73 @@ fn what_cannot_be_counted_does_not_pass() {
 
 #[test]
 fn mistakes_are_told_with_their_place() {
-    for (policy, path) in [
-        (json!({ "key": [], "limit": 0, "period_ms": 1, "burst": 1 }), "policies.p.limit"),
-        (json!({ "key": [], "limit": 1, "period_ms": 0, "burst": 1 }), "policies.p.period_ms"),
-        (json!({ "key": [], "limit": 1, "period_ms": 1, "burst": 0 }), "policies.p.burst"),
-        (
-            json!({ "key": [{ "header": "X" }], "limit": 1, "period_ms": 1, "burst": 1 }),
-            "policies.p.key[0].header",
-        ),
-        (json!({ "key": ["moon"], "limit": 1, "period_ms": 1, "burst": 1 }), "policies.p.key[0]"),
+    for (limit, field) in [
+        (json!({ "limit": 0 }), "limit"),
+        (json!({ "period_ms": 0 }), "period_ms"),
+        (json!({ "burst": 0 }), "burst"),
+        (json!({ "cost": 0 }), "cost"),
+        (json!({ "cost": 2 }), "cost"),
+        (json!({ "key": [{ "header": "X" }] }), "key[0].header"),
+        (json!({ "key": ["moon"] }), "key[0]"),
     ] {
+        let policy = json!({ "limits": [with(limit)], "headers": "always" });
         let json = json!({ "policies": { "p": policy } }).to_string();
         let error = Limiter::from_json(json.as_bytes()).unwrap_err();
-        assert!(error.path.starts_with(path), "{error}");
+        assert!(error.path.starts_with(&format!("policies.p.limits[0].{field}")), "{error}");
     }
+    let none = json!({ "policies": { "p": { "limits": [], "headers": "limited" } } }).to_string();
+    assert_eq!(Limiter::from_json(none.as_bytes()).unwrap_err().path, "policies.p.limits");
+}
+
+#[test]
+fn what_one_limit_refuses_costs_the_others_nothing() {
+    let (shared, address) = (Shared::default(), |last: u8| format!("10.0.0.{last}:1").into_bytes());
+    let limiter = several(json!([
+        with(json!({ "name": "all", "burst": 3 })),
+        with(json!({ "name": "each", "key": ["client_address"], "burst": 1 })),
+    ]));
+    let decide = |last| {
+        let request = Request { address: address(last), ..Request::default() };
+        limiter.decide("p", &request, &shared, 1, NOW)
+    };
+    assert!(is_allowed(&decide(1)));
+    for _ in 0..5 {
+        let Decision::Limit(response) = decide(1) else { panic!("not limited") };
+        let ratelimit = response.headers.iter().find(|(name, _)| *name == "ratelimit").unwrap();
+        assert_eq!(ratelimit.1, r#""all";r=1;t=2, "each";r=0;t=1"#);
+    }
+    assert!(is_allowed(&decide(2)) && is_allowed(&decide(3)), "two were left to the others");
+    assert!(!is_allowed(&decide(4)));
+}
+
+#[test]
+fn a_request_takes_what_it_costs() {
+    let limiter = several(json!([with(json!({ "burst": 7, "cost": 3 }))]));
+    let shared = Shared::default();
+    let allowed = (0..4).filter(|_| is_allowed(&limiter.decide("p", &Request::default(), &shared, 1, NOW)));
+    assert_eq!(allowed.count(), 2);
+}
+
+#[test]
+fn a_limit_in_shadow_mode_counts_and_refuses_nothing() {
+    let limiter = several(json!([with(json!({ "shadow": true }))]));
+    let shared = Shared::default();
+    for shadowed in [false, true, true] {
+        let Decision::Allow(allowed) = limiter.decide("p", &Request::default(), &shared, 1, NOW) else {
+            panic!("refused")
+        };
+        assert_eq!(allowed.shadowed, shadowed);
+    }
+    assert!(is_allowed(&limiter.decide("p", &Request::default(), &Broken, 1, NOW)));
+}
+
+#[test]
+fn most_requests_of_a_large_bucket_reach_no_shared_data() {
+    let (limiter, shared) = (limiter(json!([]), 1_000_000, 1_000_000), Shared::default());
+    for _ in 0..10_000 {
+        assert!(is_allowed(&limiter.decide("p", &Request::default(), &shared, 1, NOW)));
+    }
+    assert_eq!(shared.next.load(Ordering::Relaxed), 1);
 }
 
 proptest! {
@@ -209,10 +279,45 @@ proptest! {
         let limiter = limiter(json!(["consumer", "client_address", "route", { "header": "x-a" }]), 5, 5);
         let request = Request { headers: vec![("x-a", header)], address, route: garbage.clone() };
         let shared = Shared::default();
-        let place = Place::of(&limiter.policies["p"].key(&request), 1);
+        let place = Place::of(&limiter.policies["p"].limits[0].key(&request), 1);
         shared.slots.lock().unwrap().insert(place.slot, ([vec![1], garbage].concat(), 7));
         for _ in 0..3 {
             let _ = limiter.decide("p", &request, &shared, 1, Duration::from_nanos(now));
+        }
+    }
+
+    /// Workers with leases, in any order and with any pauses: in no window more than the bucket and what came back.
+    #[test]
+    fn leases_never_admit_more_than_burst_and_rate(
+        limit in 1..2_000_u64, burst in 1..2_000_u64,
+        steps in proptest::collection::vec((0..3_usize, 0..80_u64, 0..30_000_000_u64), 1..60),
+    ) {
+        // Each tenth request is refused by another limit, and gives back what it took from this one.
+        let limits = json!([
+            with(json!({ "limit": limit, "burst": burst })),
+            with(json!({ "name": "other", "key": [{ "header": "x-tenth" }], "limit": 1_000_000, "burst": 1_000_000, "cost": 1_000_000 })),
+        ]);
+        let (workers, shared) = ([(); 3].map(|()| several(limits.clone())), Shared::default());
+        let mut number = 0_u64;
+        let mut request = || {
+            number += 1;
+            let tenth = if number.is_multiple_of(10) { 0 } else { number };
+            Request { headers: vec![("x-tenth", tenth.to_le_bytes().to_vec())], ..Request::default() }
+        };
+        let (mut now, mut admitted) = (NOW, Vec::new());
+        for (worker, requests, pause) in steps {
+            now += Duration::from_nanos(pause);
+            let allowed = (0..requests)
+                .filter(|_| is_allowed(&workers[worker].decide("p", &request(), &shared, 1, now)));
+            admitted.push((now, allowed.count() as u128));
+        }
+        for (first, (from, _)) in admitted.iter().enumerate() {
+            let mut count = 0;
+            for (to, more) in &admitted[first..] {
+                count += more;
+                let refilled = (*to - *from).as_nanos() * u128::from(limit) / 1_000_000_000;
+                prop_assert!(count <= u128::from(burst) + refilled + 1, "{count} of {burst} + {refilled}");
+            }
         }
     }
 

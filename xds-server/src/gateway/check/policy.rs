@@ -6,6 +6,7 @@ use super::{known, within};
 use crate::gateway::model::{ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider};
 use crate::gateway::position::join;
 use crate::gateway::report::Problem;
+use crate::gateway::scalar::Rate;
 
 /// Tokens in a bucket at most: what the filters' arithmetic holds.
 const MAX_BURST: u64 = 1_000_000_000;
@@ -53,10 +54,19 @@ pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
     for (name, policy) in &gateway.policies.rate_limit {
         let pointer = join("/policies/rate_limit", name.as_str());
         reserved(&pointer, name.as_str(), problems);
-        if let Some(burst) = policy.burst {
-            within(&format!("{pointer}/burst"), "burst", burst, 1..=MAX_BURST, problems);
+        limit(&pointer, (policy.limit, policy.burst, policy.cost), problems);
+        for (index, also) in policy.also.iter().enumerate() {
+            limit(&format!("{pointer}/also/{index}"), (also.limit, also.burst, also.cost), problems);
         }
     }
+}
+
+fn limit(pointer: &str, (limit, burst, cost): (Rate, Option<u64>, u64), problems: &mut Vec<Problem>) {
+    if let Some(burst) = burst {
+        within(&format!("{pointer}/burst"), "burst", burst, 1..=MAX_BURST, problems);
+    }
+    // More than a full bucket holds would refuse every request.
+    within(&format!("{pointer}/cost"), "cost", cost, 1..=burst.unwrap_or(limit.requests).max(1), problems);
 }
 
 /// Where a provider finds its credential, and whose it must be.
