@@ -63,8 +63,13 @@ pub(crate) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     wasi::link(linker)
 }
 
-/// Runs a host function and turns its result into the number the module gets.
-fn answer(caller: Caller<'_, VmState>, call: impl FnOnce(&mut Guest<'_>) -> Answer) -> wasmtime::Result<u32> {
+/// Runs the host function `name` and turns its result into the number the module gets.
+fn answer(
+    mut caller: Caller<'_, VmState>,
+    name: &'static str,
+    call: impl FnOnce(&mut Guest<'_>) -> Answer,
+) -> wasmtime::Result<u32> {
+    caller.data_mut().count(name);
     match call(&mut Guest::new(caller)) {
         Ok(()) => Ok(Status::Ok as u32),
         Err(Fault::Status(status)) => Ok(status as u32),

@@ -139,6 +139,7 @@ impl Vm {
         let state = self.store.data_mut();
         state.current = context;
         state.effective = 0;
+        state.count(callback);
         let fuel = state.shared.fuel.get();
         let logged = state.logs.borrow().len();
         let result = match self.store.set_fuel(fuel) {

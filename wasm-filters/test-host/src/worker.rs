@@ -1,6 +1,7 @@
 //! One worker thread's VM of a plugin, and where streams begin.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use crate::error::Error;
@@ -39,6 +40,13 @@ impl Worker {
     /// Whether the VM runs.
     pub fn is_alive(&self) -> bool {
         self.vm().try_borrow().is_ok_and(|vm| vm.failed_at().is_none())
+    }
+
+    /// Entries into the VM (`proxy_on_…`) and host calls out of it by name, since the last time they were taken. What a
+    /// filter costs in Envoy is mostly these: some 0.3 µs an entry, and 0.1 to 1 µs a call.
+    pub fn take_calls(&self) -> BTreeMap<&'static str, u64> {
+        let vm = self.vm();
+        vm.try_borrow_mut().map(|mut vm| std::mem::take(&mut vm.state_mut().calls)).unwrap_or_default()
     }
 
     pub(crate) fn vm(&self) -> Rc<RefCell<Vm>> {

@@ -12,7 +12,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_buffer_bytes",
         |caller: Caller<'_, VmState>, kind: u32, start: u32, max: u32, bytes_at: u32, length_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_get_buffer_bytes", |guest| {
                 let buffer = read(guest, BufferType::from_abi(kind)?)?;
                 let start = start as usize;
                 let end = start.saturating_add(max as usize).min(buffer.len());
@@ -28,7 +28,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_buffer_status",
         |caller: Caller<'_, VmState>, kind: u32, length_at: u32, flags_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_get_buffer_status", |guest| {
                 let length = read(guest, BufferType::from_abi(kind)?)?.len() as u32;
                 guest.write_u32(length_at, length)?;
                 guest.write_u32(flags_at, 0)
@@ -39,7 +39,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_set_buffer_bytes",
         |caller: Caller<'_, VmState>, kind: u32, start: u32, size: u32, at: u32, length: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_set_buffer_bytes", |guest| {
                 let kind = BufferType::from_abi(kind)?;
                 let bytes = guest.read(at, length)?;
                 write(guest, kind, start as usize, size as usize, bytes)

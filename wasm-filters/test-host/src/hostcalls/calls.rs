@@ -24,7 +24,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          trailers_length: u32,
          milliseconds: u32,
          token_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_http_call", |guest| {
                 let cluster = guest.read_text(cluster, cluster_length)?;
                 let headers = guest.read_pairs(headers, headers_length)?;
                 let body = guest.read(body, body_length)?;

@@ -18,7 +18,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          argument_length: u32,
          result_at: u32,
          length_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_call_foreign_function", |guest| {
                 let name = guest.read_text(name, name_length)?;
                 let argument = guest.read(argument, argument_length)?;
                 let result = call(guest.state_mut(), &name, &argument)?;

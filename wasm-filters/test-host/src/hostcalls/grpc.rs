@@ -25,7 +25,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          message_length: u32,
          milliseconds: u32,
          token_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_grpc_call", |guest| {
                 let upstream = guest.read(upstream, upstream_length)?;
                 let service = guest.read_text(service, service_length)?;
                 let method = guest.read_text(method, method_length)?;
@@ -49,7 +49,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          metadata: u32,
          metadata_length: u32,
          token_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_grpc_stream", |guest| {
                 let upstream = guest.read(upstream, upstream_length)?;
                 let service = guest.read_text(service, service_length)?;
                 let method = guest.read_text(method, method_length)?;
@@ -63,7 +63,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_grpc_send",
         |caller: Caller<'_, VmState>, token: u32, at: u32, length: u32, end: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_grpc_send", |guest| {
                 let message = guest.read(at, length)?;
                 if is_call(token) {
                     return Err(Status::BadArgument.into());
@@ -76,7 +76,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_grpc_close", |caller: Caller<'_, VmState>, token: u32| {
-        answer(caller, |guest| {
+        answer(caller, "proxy_grpc_close", |guest| {
             let calls = &mut guest.state_mut().grpc_calls;
             let call = calls.get_mut(&token).ok_or(Status::NotFound)?;
             // Closing a stream is half-closing it: the other side may go on.
@@ -89,7 +89,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         })
     })?;
     linker.func_wrap(ENV, "proxy_grpc_cancel", |caller: Caller<'_, VmState>, token: u32| {
-        answer(caller, |guest| {
+        answer(caller, "proxy_grpc_cancel", |guest| {
             guest.state_mut().grpc_calls.remove(&token).ok_or(Status::NotFound)?;
             Ok(())
         })

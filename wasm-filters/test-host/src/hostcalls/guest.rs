@@ -88,6 +88,7 @@ impl<'a> Guest<'a> {
         let allocator = allocator
             .typed::<u32, u32>(&self.caller)
             .map_err(|_| Fault::Status(Status::InvalidMemoryAccess))?;
+        self.caller.data_mut().count(ALLOCATORS[0]);
         let address = allocator.call(self.caller.as_context_mut(), length)?;
         if address == 0 {
             return Err(Status::InvalidMemoryAccess.into());

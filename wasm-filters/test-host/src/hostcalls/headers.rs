@@ -14,7 +14,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_header_map_pairs",
         |caller: Caller<'_, VmState>, map: u32, bytes_at: u32, length_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_get_header_map_pairs", |guest| {
                 let bytes = readable(guest, MapType::from_abi(map)?).map(pairs::encode).unwrap_or_default();
                 guest.give(&bytes, bytes_at, length_at)
             })
@@ -24,7 +24,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_header_map_size",
         |caller: Caller<'_, VmState>, map: u32, size_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_get_header_map_size", |guest| {
                 let map = readable(guest, MapType::from_abi(map)?).ok_or(Status::BadArgument)?;
                 let size: usize = map.iter().map(|(name, value)| name.len() + value.len()).sum();
                 guest.write_u32(size_at, size as u32)
@@ -35,7 +35,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_header_map_value",
         |caller: Caller<'_, VmState>, map: u32, key: u32, key_length: u32, value_at: u32, length_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_get_header_map_value", |guest| {
                 let map = MapType::from_abi(map)?;
                 let key = guest.read(key, key_length)?;
                 let map = readable(guest, map).ok_or(Status::BadArgument)?;
@@ -48,7 +48,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_set_header_map_pairs",
         |caller: Caller<'_, VmState>, map: u32, at: u32, length: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_set_header_map_pairs", |guest| {
                 let map = MapType::from_abi(map)?;
                 let pairs = guest.read_pairs(at, length)?;
                 let map = writable(guest, map)?;
@@ -62,7 +62,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_add_header_map_value",
         |caller: Caller<'_, VmState>, map: u32, key: u32, key_length: u32, value: u32, value_length: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_add_header_map_value", |guest| {
                 let map = MapType::from_abi(map)?;
                 let (key, value) = (guest.read(key, key_length)?, guest.read(value, value_length)?);
                 writable(guest, map)?.add(key, value);
@@ -74,7 +74,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_replace_header_map_value",
         |caller: Caller<'_, VmState>, map: u32, key: u32, key_length: u32, value: u32, value_length: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_replace_header_map_value", |guest| {
                 let map = MapType::from_abi(map)?;
                 let (key, value) = (guest.read(key, key_length)?, guest.read(value, value_length)?);
                 writable(guest, map)?.replace(key, value);
@@ -86,7 +86,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_remove_header_map_value",
         |caller: Caller<'_, VmState>, map: u32, key: u32, key_length: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_remove_header_map_value", |guest| {
                 let map = MapType::from_abi(map)?;
                 let key = guest.read(key, key_length)?;
                 writable(guest, map)?.remove(key);

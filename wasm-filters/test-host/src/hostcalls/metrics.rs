@@ -13,7 +13,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_define_metric",
         |caller: Caller<'_, VmState>, kind: u32, name: u32, name_length: u32, id_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_define_metric", |guest| {
                 let name = guest.read_text(name, name_length)?;
                 let kind = MetricKind::from_abi(kind).ok_or(Status::BadArgument)?;
                 let state = guest.state_mut();
@@ -25,7 +25,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_get_metric", |caller: Caller<'_, VmState>, id: u32, value_at: u32| {
-        answer(caller, |guest| {
+        answer(caller, "proxy_get_metric", |guest| {
             let value = update(guest.state_mut(), id, |kind, metric| match kind {
                 MetricKind::Counter | MetricKind::Gauge => Ok(metric.value),
                 MetricKind::Histogram => Err(Status::BadArgument),
@@ -34,7 +34,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         })
     })?;
     linker.func_wrap(ENV, "proxy_record_metric", |caller: Caller<'_, VmState>, id: u32, value: u64| {
-        answer(caller, |guest| {
+        answer(caller, "proxy_record_metric", |guest| {
             Ok(update(guest.state_mut(), id, |kind, metric| {
                 match kind {
                     MetricKind::Counter => metric.value = metric.value.wrapping_add(value),
@@ -49,7 +49,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_increment_metric",
         |caller: Caller<'_, VmState>, id: u32, offset: i64| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_increment_metric", |guest| {
                 Ok(update(guest.state_mut(), id, |kind, metric| {
                     match kind {
                         MetricKind::Counter if offset > 0 => {}

@@ -14,7 +14,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_get_property",
         |caller: Caller<'_, VmState>, path: u32, path_length: u32, value_at: u32, length_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_get_property", |guest| {
                 let path = guest.read(path, path_length)?;
                 let value = find(guest, &path).ok_or(Status::NotFound)?;
                 guest.give(&value, value_at, length_at)
@@ -25,7 +25,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_set_property",
         |caller: Caller<'_, VmState>, path: u32, path_length: u32, value: u32, value_length: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_set_property", |guest| {
                 let (path, value) = (guest.read(path, path_length)?, guest.read(value, value_length)?);
                 let stream = guest.state_mut().stream().ok_or(Status::NotFound)?;
                 stream.filter_state.insert(path, value);

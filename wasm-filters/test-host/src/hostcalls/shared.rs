@@ -16,7 +16,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          value_at: u32,
          length_at: u32,
          cas_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_get_shared_data", |guest| {
                 let key = guest.read(key, key_length)?;
                 let state = guest.state();
                 let found = state.shared.data.borrow().get(&state.spec.vm_id, &key);
@@ -30,7 +30,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_set_shared_data",
         |caller: Caller<'_, VmState>, key: u32, key_length: u32, value: u32, value_length: u32, cas: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_set_shared_data", |guest| {
                 let (key, value) = (guest.read(key, key_length)?, guest.read(value, value_length)?);
                 let state = guest.state();
                 Ok(state.shared.data.borrow_mut().set(&state.spec.vm_id, &key, value, cas)?)
@@ -41,7 +41,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_register_shared_queue",
         |caller: Caller<'_, VmState>, name: u32, name_length: u32, token_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_register_shared_queue", |guest| {
                 let name = guest.read(name, name_length)?;
                 let state = guest.state();
                 let token = state.shared.queues.borrow_mut().register(&state.spec.vm_id, &name, state.serial);
@@ -53,7 +53,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_resolve_shared_queue",
         |caller: Caller<'_, VmState>, vm: u32, vm_length: u32, name: u32, name_length: u32, token_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_resolve_shared_queue", |guest| {
                 let (vm, name) = (guest.read_text(vm, vm_length)?, guest.read(name, name_length)?);
                 let state = guest.state();
                 let vm = if vm.is_empty() { state.spec.vm_id.clone() } else { vm };
@@ -66,7 +66,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_enqueue_shared_queue",
         |caller: Caller<'_, VmState>, token: u32, at: u32, length: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_enqueue_shared_queue", |guest| {
                 let item = guest.read(at, length)?;
                 Ok(guest.state().shared.queues.borrow_mut().push(token, item)?)
             })
@@ -76,7 +76,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         ENV,
         "proxy_dequeue_shared_queue",
         |caller: Caller<'_, VmState>, token: u32, item_at: u32, length_at: u32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_dequeue_shared_queue", |guest| {
                 let item = guest.state().shared.queues.borrow_mut().pop(token)?;
                 guest.give(&item, item_at, length_at)
             })

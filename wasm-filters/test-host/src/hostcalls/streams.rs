@@ -9,7 +9,7 @@ use crate::vm::stream::ReplyRequest;
 
 pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     linker.func_wrap(ENV, "proxy_continue_stream", |caller: Caller<'_, VmState>, kind: u32| {
-        answer(caller, |guest| {
+        answer(caller, "proxy_continue_stream", |guest| {
             let state = guest.state_mut();
             let context = state.context();
             let direction = direction(kind)?.ok_or(Status::BadArgument)?;
@@ -23,7 +23,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         })
     })?;
     linker.func_wrap(ENV, "proxy_close_stream", |caller: Caller<'_, VmState>, kind: u32| {
-        answer(caller, |guest| {
+        answer(caller, "proxy_close_stream", |guest| {
             if direction(kind)?.is_some()
                 && let Some(stream) = guest.state_mut().stream()
             {
@@ -44,7 +44,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
          headers: u32,
          headers_length: u32,
          grpc_status: i32| {
-            answer(caller, |guest| {
+            answer(caller, "proxy_send_local_response", |guest| {
                 let reply = ReplyRequest {
                     status,
                     details: guest.read_text(details, details_length)?,
@@ -60,7 +60,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         },
     )?;
     linker.func_wrap(ENV, "proxy_clear_route_cache", |caller: Caller<'_, VmState>| {
-        answer(caller, |guest| {
+        answer(caller, "proxy_clear_route_cache", |guest| {
             clear_route_cache(guest.state_mut());
             Ok(())
         })

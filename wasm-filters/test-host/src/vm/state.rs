@@ -87,6 +87,8 @@ pub(crate) struct VmState {
     pub received: Received,
     pub metrics: HashMap<u32, (MetricKind, String)>,
     pub random: u64,
+    /// Entries into the VM and calls out of it, by name, since somebody took them.
+    pub calls: BTreeMap<&'static str, u64>,
 }
 
 impl VmState {
@@ -114,7 +116,13 @@ impl VmState {
             received: Received::default(),
             metrics: HashMap::new(),
             random: serial,
+            calls: BTreeMap::new(),
         }
+    }
+
+    /// Counts a callback or a host call.
+    pub fn count(&mut self, name: &'static str) {
+        *self.calls.entry(name).or_default() += 1;
     }
 
     pub fn new_context(&mut self) -> u32 {
