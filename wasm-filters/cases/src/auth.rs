@@ -41,7 +41,17 @@ fn jwt(jwks: Option<Value>) -> JwtProvider {
     JwtProvider {
         issuer: ISSUER.to_owned(),
         audiences: vec![AUDIENCE.to_owned()],
-        algorithms: vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA, Algorithm::HS256],
+        algorithms: vec![
+            Algorithm::RS256,
+            Algorithm::RS384,
+            Algorithm::RS512,
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+            Algorithm::HS256,
+            Algorithm::HS384,
+            Algorithm::HS512,
+        ],
         jwks,
         clock_skew_seconds: 600,
         header: "authorization".to_owned(),

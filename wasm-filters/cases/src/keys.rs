@@ -5,7 +5,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaEncoding, RsaKeyPair,
 };
 use ring::{digest, hmac};
 use serde_json::{Value, json};
@@ -21,12 +22,15 @@ pub struct Keys {
     /// In no key set.
     pub(crate) other_rsa: RsaKeyPair,
     pub(crate) ec: EcdsaKeyPair,
+    pub(crate) ec384: EcdsaKeyPair,
     pub(crate) ed: Ed25519KeyPair,
     pub(crate) random: SystemRandom,
 }
 
 /// Secret of the HS256 key.
 const SECRET: &[u8] = b"a secret that is long enough for HS256";
+/// Secret of the HS384 and the HS512 key.
+const LONG_SECRET: &[u8] = b"a secret of 64 bytes, which is what HMAC with SHA-512 asks for, .";
 
 impl Keys {
     /// Reads the RSA keys and makes the others: those of elliptic curves cost nothing to make.
@@ -38,20 +42,36 @@ impl Keys {
         let random = SystemRandom::new();
         let ec = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
             .map_err(|_| KeyError("ec"))?;
+        let ec384 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, &random)
+            .map_err(|_| KeyError("ec384"))?;
         let ed = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError("ed"))?;
         Ok(Self {
             rsa: rsa("rsa", include_str!("../keys/rsa.pem"))?,
             other_rsa: rsa("rsa_other", include_str!("../keys/rsa_other.pem"))?,
             ec: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, ec.as_ref(), &random)
                 .map_err(|_| KeyError("ec"))?,
+            ec384: EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, ec384.as_ref(), &random)
+                .map_err(|_| KeyError("ec384"))?,
             ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).map_err(|_| KeyError("ed"))?,
             random,
         })
     }
 
-    /// The key set (RFC 7517) with one key of each kind: `rs`, `es`, `ed`, `hs`.
+    /// The key set (RFC 7517) with one key of each algorithm: `rs`, `rs384`, `rs512`, `es`, `es384`, `ed`, `hs`,
+    /// `hs384`, `hs512`.
     pub fn jwks(&self) -> Value {
-        json!({ "keys": [self.rsa_jwk("rs"), self.ec_jwk(), self.ed_jwk(), hmac_jwk()] })
+        let rsa = |id: &str, alg: &str| {
+            let mut jwk = self.rsa_jwk(id);
+            jwk["alg"] = json!(alg);
+            jwk
+        };
+        let hmac =
+            |id: &str, alg: &str| json!({ "kty": "oct", "kid": id, "alg": alg, "k": base64(LONG_SECRET) });
+        json!({ "keys": [
+            self.rsa_jwk("rs"), rsa("rs384", "RS384"), rsa("rs512", "RS512"), ec_jwk("es", "P-256", &self.ec),
+            ec_jwk("es384", "P-384", &self.ec384), self.ed_jwk(), hmac_jwk(), hmac("hs384", "HS384"),
+            hmac("hs512", "HS512"),
+        ] })
     }
 
     /// A key set in which two keys fit an RS256 token that names none.
@@ -73,16 +93,16 @@ impl Keys {
         json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": base64(n), "e": base64(e) })
     }
 
-    fn ec_jwk(&self) -> Value {
-        // An uncompressed point: 4, x, y.
-        let point = self.ec.public_key().as_ref();
-        let (x, y) = point.get(1..).and_then(|point| point.split_at_checked(32)).unwrap_or_default();
-        json!({ "kty": "EC", "crv": "P-256", "kid": "es", "x": base64(x), "y": base64(y) })
-    }
-
     fn ed_jwk(&self) -> Value {
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": base64(self.ed.public_key()) })
     }
+}
+
+fn ec_jwk(id: &str, curve: &str, key: &EcdsaKeyPair) -> Value {
+    // An uncompressed point: 4, x, y.
+    let point = key.public_key().as_ref().get(1..).unwrap_or_default();
+    let (x, y) = point.split_at_checked(point.len() / 2).unwrap_or_default();
+    json!({ "kty": "EC", "crv": curve, "kid": id, "x": base64(x), "y": base64(y) })
 }
 
 fn hmac_jwk() -> Value {
@@ -94,11 +114,22 @@ pub(crate) fn hmac_key(secret: Option<&[u8]>) -> hmac::Key {
     hmac::Key::new(hmac::HMAC_SHA256, secret.unwrap_or(SECRET))
 }
 
-/// Signs as RS256 does.
-pub(crate) fn rsa_sign(key: &RsaKeyPair, random: &SystemRandom, input: &[u8]) -> Vec<u8> {
+/// Signs with the longer secret, as HS384 or HS512 does.
+pub(crate) fn long_hmac_key(alg: &str) -> hmac::Key {
+    let algorithm = if alg == "HS384" { hmac::HMAC_SHA384 } else { hmac::HMAC_SHA512 };
+    hmac::Key::new(algorithm, LONG_SECRET)
+}
+
+/// Signs as RS256 does, or RS384 or RS512 where `alg` says so.
+pub(crate) fn rsa_sign(key: &RsaKeyPair, random: &SystemRandom, alg: &str, input: &[u8]) -> Vec<u8> {
+    let encoding: &dyn RsaEncoding = match alg {
+        "RS384" => &RSA_PKCS1_SHA384,
+        "RS512" => &RSA_PKCS1_SHA512,
+        _ => &RSA_PKCS1_SHA256,
+    };
     let mut signature = vec![0; key.public().modulus_len()];
     // Fails on a buffer of the wrong size only; a zero signature would fail the case at once.
-    let _ = key.sign(&RSA_PKCS1_SHA256, random, input, &mut signature);
+    let _ = key.sign(encoding, random, input, &mut signature);
     signature
 }
 

@@ -48,19 +48,18 @@ impl Token {
 
     /// Signs with the RSA key of the key set.
     pub fn sign_rsa(&self, keys: &Keys) -> String {
-        self.with(|input| keys::rsa_sign(&keys.rsa, &keys.random, input))
+        self.with(|input| keys::rsa_sign(&keys.rsa, &keys.random, self.alg(), input))
     }
 
     /// Signs with an RSA key that nobody knows.
     pub fn sign_other_rsa(&self, keys: &Keys) -> String {
-        self.with(|input| keys::rsa_sign(&keys.other_rsa, &keys.random, input))
+        self.with(|input| keys::rsa_sign(&keys.other_rsa, &keys.random, self.alg(), input))
     }
 
-    /// Signs with the P-256 key.
+    /// Signs with the P-256 key, or with the P-384 key for ES384.
     pub fn sign_ec(&self, keys: &Keys) -> String {
-        self.with(|input| {
-            keys.ec.sign(&keys.random, input).map_or_else(|_| Vec::new(), |s| s.as_ref().to_vec())
-        })
+        let key = if self.alg() == "ES384" { &keys.ec384 } else { &keys.ec };
+        self.with(|input| key.sign(&keys.random, input).map_or_else(|_| Vec::new(), |s| s.as_ref().to_vec()))
     }
 
     /// Signs with the Ed25519 key.
@@ -73,9 +72,18 @@ impl Token {
         self.with(|input| ring::hmac::sign(&keys::hmac_key(secret), input).as_ref().to_vec())
     }
 
+    /// Signs with the key for HS384 or HS512.
+    pub fn sign_long_hmac(&self) -> String {
+        self.with(|input| ring::hmac::sign(&keys::long_hmac_key(self.alg()), input).as_ref().to_vec())
+    }
+
     /// Has no signature.
     pub fn unsigned(&self) -> String {
         self.with(|_| Vec::new())
+    }
+
+    fn alg(&self) -> &str {
+        self.header.get("alg").and_then(Value::as_str).unwrap_or_default()
     }
 
     fn with(&self, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> String {

@@ -8,6 +8,9 @@ const RSA: &[u8] = &[0x30, 0x0d, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1,
 const EC_P256: &[u8] =
     &[0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 
+/// AlgorithmIdentifier of id-ecPublicKey on secp384r1.
+const EC_P384: &[u8] = &[0x30, 0x10, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22];
+
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const SEQUENCE: u8 = 0x30;
@@ -23,11 +26,15 @@ pub fn p256_spki(x: &[u8; 32], y: &[u8; 32]) -> Vec<u8> {
     spki(EC_P256, &[&[4], x.as_slice(), y.as_slice()].concat())
 }
 
-/// ECDSA-Sig-Value (RFC 3279 section 2.2.3) of the `r || s` that JWS uses (RFC 7518 section 3.4); `None`
-/// where the length is not that of a P-256 signature.
-pub fn ecdsa_signature(raw: &[u8]) -> Option<Vec<u8>> {
-    let raw: &[u8; 64] = raw.try_into().ok()?;
-    let (r, s) = raw.split_at(32);
+/// SubjectPublicKeyInfo of a P-384 point, uncompressed.
+pub fn p384_spki(x: &[u8; 48], y: &[u8; 48]) -> Vec<u8> {
+    spki(EC_P384, &[&[4], x.as_slice(), y.as_slice()].concat())
+}
+
+/// ECDSA-Sig-Value (RFC 3279 section 2.2.3) of the `r || s` that JWS uses (RFC 7518 section 3.4), each of `size`
+/// bytes; `None` where the length is another.
+pub fn ecdsa_signature(raw: &[u8], size: usize) -> Option<Vec<u8>> {
+    let (r, s) = raw.split_at_checked(size).filter(|(_, s)| s.len() == size)?;
     Some(tlv(SEQUENCE, &[unsigned(r), unsigned(s)].concat()))
 }
 
@@ -92,13 +99,13 @@ mod tests {
 
     #[test]
     fn only_64_byte_signatures_become_ecdsa() {
-        assert!(ecdsa_signature(&[1; 63]).is_none());
-        assert!(ecdsa_signature(&[1; 65]).is_none());
-        assert!(ecdsa_signature(&[]).is_none());
+        assert!(ecdsa_signature(&[1; 63], 32).is_none());
+        assert!(ecdsa_signature(&[1; 65], 32).is_none());
+        assert!(ecdsa_signature(&[], 32).is_none());
         let mut raw = [0; 64];
         raw[31] = 1;
         raw[32] = 0xff;
-        let der = ecdsa_signature(&raw).unwrap();
+        let der = ecdsa_signature(&raw, 32).unwrap();
         assert_eq!(der[..8], [0x30, 38, 2, 1, 1, 2, 33, 0]);
         assert_eq!(der[8], 0xff);
     }

@@ -14,8 +14,8 @@ use crate::jwt;
 /// Smallest and largest RSA modulus, in bits (RFC 7518 section 3.3 asks for 2048 or more; each doubling
 /// makes a verification about four times dearer).
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
-/// Smallest HS256 key, in bytes (RFC 7518 section 3.2).
-const MIN_HMAC_BYTES: usize = 32;
+/// Smallest HMAC keys for SHA-256, SHA-384 and SHA-512, in bytes (RFC 7518 section 3.2).
+const MIN_HMAC_BYTES: [usize; 3] = [32, 48, 64];
 
 /// The usable keys of one issuer.
 #[derive(Debug, Clone, Default)]
@@ -27,21 +27,25 @@ pub struct KeySet {
 #[derive(Debug, Clone)]
 pub struct Key {
     id: Option<String>,
-    /// The key, ready for its one algorithm.
+    /// The one algorithm that its `alg` allows.
+    algorithm: Option<Algorithm>,
+    /// The key, ready to verify.
     pub material: KeyMaterial,
 }
 
-/// A key in the form its verification takes. Each form has exactly one algorithm, so a token cannot make a
-/// public RSA key into an HMAC secret (RFC 8725 section 2.1).
+/// A key in the form its verification takes. Each form has the algorithms of one family, so a token cannot make
+/// a public RSA key into an HMAC secret (RFC 8725 section 2.1).
 #[derive(Clone)]
 pub enum KeyMaterial {
-    /// RS256: SubjectPublicKeyInfo in DER.
+    /// RS256 to RS512: SubjectPublicKeyInfo in DER.
     Rsa(Vec<u8>),
     /// ES256: SubjectPublicKeyInfo in DER.
     EcP256(Vec<u8>),
+    /// ES384: SubjectPublicKeyInfo in DER.
+    EcP384(Vec<u8>),
     /// EdDSA on Ed25519.
     Ed25519(Box<ed25519_dalek::VerifyingKey>),
-    /// HS256.
+    /// HS256 to HS512, as far as its length allows.
     Hmac(Vec<u8>),
 }
 
@@ -82,9 +86,10 @@ impl KeySet {
     /// The one key for a token of `algorithm` that names `key_id`. An unknown id never falls back to another
     /// key; without an id exactly one key must fit.
     pub fn select(&self, key_id: Option<&str>, algorithm: Algorithm) -> Result<&Key, SelectError> {
-        let mut fitting = self.keys.iter().filter(|key| {
-            key.material.algorithm() == algorithm && key_id.is_none_or(|id| key.id.as_deref() == Some(id))
-        });
+        let mut fitting = self
+            .keys
+            .iter()
+            .filter(|key| key.is_for(algorithm) && key_id.is_none_or(|id| key.id.as_deref() == Some(id)));
         match (fitting.next(), fitting.next()) {
             (Some(key), None) => Ok(key),
             (Some(_), Some(_)) => Err(SelectError::Ambiguous),
@@ -104,29 +109,36 @@ impl Key {
             operations.as_array()?.iter().find(|operation| verifies(operation))?;
         }
         let material = KeyMaterial::parse(jwk)?;
-        if let Some(name) = jwk.get("alg") {
-            let named = jwt::algorithm(name.as_str()?)?;
-            if named != material.algorithm() {
-                return None;
-            }
-        }
+        let algorithm = match jwk.get("alg") {
+            Some(name) => Some(jwt::algorithm(name.as_str()?).filter(|named| material.is_for(*named))?),
+            None => None,
+        };
         // An id that is no string is no id anyone could name.
         let id = match jwk.get("kid") {
             None => None,
             Some(id) => Some(id.as_str()?.to_owned()),
         };
-        Some(Self { id, material })
+        Some(Self { id, algorithm, material })
+    }
+
+    fn is_for(&self, algorithm: Algorithm) -> bool {
+        self.algorithm.is_none_or(|only| only == algorithm) && self.material.is_for(algorithm)
     }
 }
 
 impl KeyMaterial {
-    /// The algorithm this key is for.
-    pub fn algorithm(&self) -> Algorithm {
-        match self {
-            Self::Rsa(_) => Algorithm::RS256,
-            Self::EcP256(_) => Algorithm::ES256,
-            Self::Ed25519(_) => Algorithm::EdDSA,
-            Self::Hmac(_) => Algorithm::HS256,
+    /// Whether the key can be used with an algorithm.
+    fn is_for(&self, algorithm: Algorithm) -> bool {
+        use Algorithm::{ES256, ES384, EdDSA, HS256, HS384, HS512, RS256, RS384, RS512};
+        match (self, algorithm) {
+            (Self::Rsa(_), RS256 | RS384 | RS512)
+            | (Self::EcP256(_), ES256)
+            | (Self::EcP384(_), ES384)
+            | (Self::Ed25519(_), EdDSA) => true,
+            (Self::Hmac(key), HS256) => key.len() >= MIN_HMAC_BYTES[0],
+            (Self::Hmac(key), HS384) => key.len() >= MIN_HMAC_BYTES[1],
+            (Self::Hmac(key), HS512) => key.len() >= MIN_HMAC_BYTES[2],
+            _ => false,
         }
     }
 
@@ -146,22 +158,34 @@ impl KeyMaterial {
                 let y: [u8; 32] = member(jwk, "y")?.try_into().ok()?;
                 Some(Self::EcP256(der::p256_spki(&x, &y)))
             }
+            "EC" if curve() == Some("P-384") => {
+                let x: [u8; 48] = member(jwk, "x")?.try_into().ok()?;
+                let y: [u8; 48] = member(jwk, "y")?.try_into().ok()?;
+                Some(Self::EcP384(der::p384_spki(&x, &y)))
+            }
             "OKP" if curve() == Some("Ed25519") => {
                 let x: [u8; 32] = member(jwk, "x")?.try_into().ok()?;
                 let key = ed25519_dalek::VerifyingKey::from_bytes(&x).ok()?;
                 // A key of small order verifies signatures nobody made.
                 (!key.is_weak()).then(|| Self::Ed25519(Box::new(key)))
             }
-            "oct" => Some(member(jwk, "k")?).filter(|key| key.len() >= MIN_HMAC_BYTES).map(Self::Hmac),
+            "oct" => Some(member(jwk, "k")?).filter(|key| key.len() >= MIN_HMAC_BYTES[0]).map(Self::Hmac),
             _ => None,
         }
     }
 }
 
-/// Shows the algorithm only: a key may be a secret, and `Debug` output ends up in logs.
+/// Shows the kind only: a key may be a secret, and `Debug` output ends up in logs.
 impl std::fmt::Debug for KeyMaterial {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KeyMaterial({:?})", self.algorithm())
+        let kind = match self {
+            Self::Rsa(_) => "RSA",
+            Self::EcP256(_) => "P-256",
+            Self::EcP384(_) => "P-384",
+            Self::Ed25519(_) => "Ed25519",
+            Self::Hmac(_) => "HMAC",
+        };
+        write!(f, "KeyMaterial({kind})")
     }
 }
 
@@ -190,7 +214,7 @@ mod tests {
             (vectors::eddsa_key(), Algorithm::EdDSA),
         ] {
             let set = KeySet::parse(&json!({ "keys": [jwk] })).unwrap();
-            assert_eq!(set.select(None, algorithm).unwrap().material.algorithm(), algorithm);
+            assert!(set.select(None, algorithm).unwrap().is_for(algorithm));
         }
     }
 
@@ -205,7 +229,8 @@ mod tests {
             json!({}),
             json!({ "kty": "future" }),
             with(vectors::rs256_key(), "use", json!("enc")),
-            with(vectors::rs256_key(), "alg", json!("RS512")),
+            with(vectors::rs256_key(), "alg", json!("RS1")),
+            with(vectors::hs256_key(), "alg", json!("RS512")),
             with(vectors::rs256_key(), "alg", json!("HS256")),
             with(vectors::rs256_key(), "key_ops", json!(["sign"])),
             with(vectors::rs256_key(), "n", json!("AQAB")),
@@ -221,6 +246,31 @@ mod tests {
         for jwk in &unusable {
             let set = KeySet::parse(&json!({ "keys": [jwk, vectors::es256_key()] })).unwrap();
             assert_eq!(set.len(), 1, "{jwk}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_for_its_family_unless_its_alg_says_less() {
+        let mut jwk = vectors::rs256_key();
+        let fits = |jwk: &Value, algorithm| {
+            KeySet::parse(&json!({ "keys": [jwk] })).unwrap().select(None, algorithm).is_ok()
+        };
+        let family = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
+        assert_eq!(family.map(|algorithm| fits(&jwk, algorithm)), [true, true, true]);
+        jwk["alg"] = json!("RS384");
+        assert_eq!(family.map(|algorithm| fits(&jwk, algorithm)), [false, true, false]);
+    }
+
+    #[test]
+    fn hmac_keys_are_as_long_as_their_hash() {
+        for (length, fits) in
+            [(31, [false; 3]), (47, [true, false, false]), (48, [true, true, false]), (64, [true; 3])]
+        {
+            let jwk = json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode(vec![7; length]) });
+            let set = KeySet::parse(&json!({ "keys": [jwk] })).unwrap();
+            let found =
+                [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512].map(|a| set.select(None, a).is_ok());
+            assert_eq!(found, fits, "{length}");
         }
     }
 
@@ -249,7 +299,7 @@ mod tests {
     #[test]
     fn key_material_is_not_shown() {
         let set = KeySet::parse(&json!({ "keys": [vectors::hs256_key()] })).unwrap();
-        assert!(format!("{set:?}").contains("KeyMaterial(HS256)"));
+        assert!(format!("{set:?}").contains("KeyMaterial(HMAC)"));
     }
 
     #[test]

@@ -95,9 +95,14 @@ impl<'a> Jwt<'a> {
 pub fn algorithm(name: &str) -> Option<Algorithm> {
     Some(match name {
         "RS256" => Algorithm::RS256,
+        "RS384" => Algorithm::RS384,
+        "RS512" => Algorithm::RS512,
         "ES256" => Algorithm::ES256,
+        "ES384" => Algorithm::ES384,
         "EdDSA" => Algorithm::EdDSA,
         "HS256" => Algorithm::HS256,
+        "HS384" => Algorithm::HS384,
+        "HS512" => Algorithm::HS512,
         _ => return None,
     })
 }

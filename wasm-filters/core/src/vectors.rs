@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 
-use crate::signature::{HostFailure, HostVerifier};
+use crate::signature::{Hash, HostFailure, HostVerifier};
 
 /// RFC 7515 appendix A.1.
 pub const HS256_TOKEN: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
@@ -71,7 +71,10 @@ pub fn eddsa_input_and_signature() -> (&'static [u8], Vec<u8>) {
 pub struct RingVerifier;
 
 impl HostVerifier for RingVerifier {
-    fn verify_sha256(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
+    fn verify(&self, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
+        if hash != Hash::Sha256 {
+            return Err(HostFailure);
+        }
         // ring takes what is inside the bit string; the frame around it has a fixed size for these keys.
         let holds = if key.len() == 91 {
             UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key[26..]).verify(message, signature)

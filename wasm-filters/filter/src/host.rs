@@ -8,7 +8,7 @@ use tollgate_filter_core::api_key::Answer;
 use tollgate_filter_core::auth::{Allowed, Pending};
 use tollgate_filter_core::problem::LocalResponse;
 use tollgate_filter_core::rate_limit::Quota;
-use tollgate_filter_core::signature::{HostFailure, HostVerifier, foreign};
+use tollgate_filter_core::signature::{Hash, HostFailure, HostVerifier, foreign};
 
 /// Of a route, what its policies are; see `RoutePolicies`.
 const ROUTE_POLICIES: &[u8] = b"xds\0route_metadata\0filter_metadata\0tollgate\0policies";
@@ -19,8 +19,8 @@ const MAX_ANSWER_BYTES: usize = 16 * 1024;
 pub struct BoringSsl;
 
 impl HostVerifier for BoringSsl {
-    fn verify_sha256(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
-        let arguments = foreign::arguments(key, message, signature);
+    fn verify(&self, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
+        let arguments = foreign::arguments(hash, key, message, signature);
         let result = abi::call_foreign_function(foreign::FUNCTION, &arguments).map_err(|_| HostFailure)?;
         foreign::result(&result).ok_or(HostFailure)
     }

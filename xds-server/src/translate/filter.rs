@@ -146,9 +146,14 @@ fn auth_policy(name: &Name, policy: &AuthPolicy, keys: &KeySets) -> config::Auth
 fn jwt_provider(jwt: &JwtProvider, keys: &KeySets) -> config::JwtProvider {
     let algorithm = |algorithm: &Algorithm| match algorithm {
         Algorithm::RS256 => config::Algorithm::RS256,
+        Algorithm::RS384 => config::Algorithm::RS384,
+        Algorithm::RS512 => config::Algorithm::RS512,
         Algorithm::ES256 => config::Algorithm::ES256,
+        Algorithm::ES384 => config::Algorithm::ES384,
         Algorithm::EdDSA => config::Algorithm::EdDSA,
         Algorithm::HS256 => config::Algorithm::HS256,
+        Algorithm::HS384 => config::Algorithm::HS384,
+        Algorithm::HS512 => config::Algorithm::HS512,
     };
     config::JwtProvider {
         issuer: jwt.issuer.clone(),

@@ -19,6 +19,11 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
         ("ES256", Token::new("ES256", "es", now).sign_ec(keys)),
         ("EdDSA", Token::new("EdDSA", "ed", now).sign_ed(keys)),
         ("HS256", Token::new("HS256", "hs", now).sign_hmac(None)),
+        ("RS384", Token::new("RS384", "rs384", now).sign_rsa(keys)),
+        ("RS512", Token::new("RS512", "rs512", now).sign_rsa(keys)),
+        ("ES384", Token::new("ES384", "es384", now).sign_ec(keys)),
+        ("HS384", Token::new("HS384", "hs384", now).sign_long_hmac()),
+        ("HS512", Token::new("HS512", "hs512", now).sign_long_hmac()),
     ];
     for (algorithm, token) in &by_algorithm {
         cases.push(Case::auth(

@@ -11,7 +11,7 @@ use sha2::Sha256;
 
 use super::*;
 use crate::headers::Header;
-use crate::signature::HostFailure;
+use crate::signature::{Hash, HostFailure};
 use crate::vectors::{self, RingVerifier};
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -22,16 +22,16 @@ const NOW: Duration = Duration::from_secs(1_700_000_000);
 struct Counting(Cell<u32>);
 
 impl HostVerifier for Counting {
-    fn verify_sha256(&self, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
+    fn verify(&self, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
         self.0.set(self.0.get() + 1);
-        RingVerifier.verify_sha256(key, message, signature)
+        RingVerifier.verify(hash, key, message, signature)
     }
 }
 
 struct Failing;
 
 impl HostVerifier for Failing {
-    fn verify_sha256(&self, _: &[u8], _: &[u8], _: &[u8]) -> Result<bool, HostFailure> {
+    fn verify(&self, _: Hash, _: &[u8], _: &[u8], _: &[u8]) -> Result<bool, HostFailure> {
         Err(HostFailure)
     }
 }

@@ -75,7 +75,7 @@ fn check(
     let key = keys
         .select(jwt.key_id.as_deref(), jwt.algorithm)
         .map_err(|error| Refusal::Invalid(error.to_string()))?;
-    match signature::verify(host, &key.material, jwt.signing_input, &jwt.signature) {
+    match signature::verify(host, &key.material, jwt.algorithm, jwt.signing_input, &jwt.signature) {
         Ok(true) => {}
         Ok(false) => return Err(invalid("the token's signature does not hold")),
         Err(_) => {

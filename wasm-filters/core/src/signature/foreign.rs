@@ -3,14 +3,21 @@
 //! Two messages of scalar fields do not pay for a protobuf library in every worker's VM. The shape is that of
 //! `envoy.source.extensions.common.wasm.VerifySignatureArguments` and `VerifySignatureResult`.
 
+use super::Hash;
+
 /// Name of the foreign function.
 pub const FUNCTION: &str = "verify_signature";
 
 const LENGTH_DELIMITED: u8 = 2;
 
-/// Arguments that ask for SHA-256 with the algorithm of `key` (SubjectPublicKeyInfo in DER).
-pub fn arguments(key: &[u8], message: &[u8], signature: &[u8]) -> Vec<u8> {
-    let fields = [(1, b"sha256".as_slice()), (2, key), (3, signature), (4, message)];
+/// Arguments that ask for `hash` with the algorithm of `key` (SubjectPublicKeyInfo in DER).
+pub fn arguments(hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Vec<u8> {
+    let hash: &[u8] = match hash {
+        Hash::Sha256 => b"sha256",
+        Hash::Sha384 => b"sha384",
+        Hash::Sha512 => b"sha512",
+    };
+    let fields = [(1, hash), (2, key), (3, signature), (4, message)];
     // A tag and a length take at most six bytes a field here.
     let size = fields.iter().fold(0_usize, |size, (_, value)| size.saturating_add(value.len() + 6));
     let mut out = Vec::with_capacity(size);
@@ -74,7 +81,7 @@ mod tests {
         let long = [7; 200];
         let mut expected = b"\x0a\x06sha256\x12\x01k\x1a\x01s\x22\xc8\x01".to_vec();
         expected.extend_from_slice(&long);
-        assert_eq!(arguments(b"k", &long, b"s"), expected);
+        assert_eq!(arguments(Hash::Sha256, b"k", &long, b"s"), expected);
     }
 
     #[test]

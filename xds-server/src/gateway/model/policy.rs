@@ -37,7 +37,7 @@ pub struct JwtProvider {
     pub audiences: Vec<String>,
     /// The issuer's keys.
     pub jwks: Jwks,
-    /// Algorithms accepted. Default: `[RS256, ES256, EdDSA]`; `HS256` must be asked for.
+    /// Algorithms accepted. Default: `[RS256, ES256, EdDSA]`; others must be asked for.
     #[serde(default = "JwtProvider::algorithms")]
     pub algorithms: Vec<Algorithm>,
     /// Leeway for clocks that differ. Default 60s.
@@ -101,12 +101,22 @@ impl Jwks {
 pub enum Algorithm {
     /// RSA PKCS #1 v1.5 with SHA-256.
     RS256,
+    /// RSA PKCS #1 v1.5 with SHA-384.
+    RS384,
+    /// RSA PKCS #1 v1.5 with SHA-512.
+    RS512,
     /// ECDSA on P-256 with SHA-256.
     ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
     /// Ed25519.
     EdDSA,
     /// HMAC with SHA-256: whoever can check a token can make one.
     HS256,
+    /// HMAC with SHA-384.
+    HS384,
+    /// HMAC with SHA-512.
+    HS512,
 }
 
 /// A claim copied to a header.
