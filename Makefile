@@ -46,11 +46,14 @@ soak: wasm ## Edit at random for an hour, under load, and watch the memory; ARGS
 	cargo build --release $(SERVERS) --bins
 	@exec $(TARGET_DIR)/release/tollgate-soak $(ARGS)
 
-fuzz: setup ## Fuzz the YAML loader and the session engine for SECONDS (600) each; needs no nightly Rust
+fuzz: setup ## Fuzz the YAML loader, the session engine and the filters for SECONDS (600) each; needs no nightly Rust
 	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --locked
 	mkdir -p xds-server/fuzz/corpus/gateway_yaml
 	cp envoy-configs/gateway.yaml xds-server/src/translate/golden/*.yaml xds-server/fuzz/corpus/gateway_yaml
 	cd xds-server && for target in $(or $(TARGETS),gateway_yaml session session_wire); do \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(or $(SECONDS),600) -timeout=10; \
+	done
+	cd wasm-filters && for target in $(or $(FILTER_TARGETS),headers token key_set configuration); do \
 	    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(or $(SECONDS),600) -timeout=10; \
 	done
 

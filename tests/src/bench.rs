@@ -9,6 +9,7 @@ use crate::toolbox::Toolbox;
 
 mod edits;
 mod generator;
+mod native;
 mod throughput;
 mod xds;
 

@@ -1,4 +1,5 @@
-//! What the filters cost: the same requests through Envoy without them, with each, and with both.
+//! What the filters cost: the same requests through Envoy without them, with each, and with both; and beside them, what
+//! Envoy's own filters for the same jobs cost.
 //!
 //! The variants take turns within each round, and each is compared with the bare Envoy of its own round, so that a
 //! machine that gets slower or faster does so for all of them.
@@ -7,25 +8,17 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
-use super::{Args, generator::Generator, median};
+use super::{Args, generator::Generator, median, native::Native};
 use crate::{
-    envoy,
-    gateway::{EFFECT_DEADLINE, Gateway},
-    ports,
-    process::Process,
-    stack::{Proxy, write},
-    toolbox::Toolbox,
-    upstream::Upstream,
-    usage::cpu_time_of,
-    work_dir,
+    gateway::Gateway, ports, stack::Proxy, toolbox::Toolbox, upstream::Upstream, usage::cpu_time_of,
 };
 
 /// A bearer token, HS256 with [`KEY`], for issuer `https://bench.test` and audience `api`, until the year 2100.
-const AUTHORIZATION: &str = "Bearer eyJhbGciOiJIUzI1NiIsImtpZCI6ImJlbmNoIn0.\
+pub(super) const AUTHORIZATION: &str = "Bearer eyJhbGciOiJIUzI1NiIsImtpZCI6ImJlbmNoIn0.\
     eyJpc3MiOiJodHRwczovL2JlbmNoLnRlc3QiLCJhdWQiOiJhcGkiLCJzdWIiOiJiZW5jaCIsImV4cCI6NDEwMjQ0NDgwMH0.\
     OMDuTDB85QRK4R1EPRcTMVs846gahH0EzK1qKzuvukg";
 /// The key of that token, as a JSON Web Key writes it.
-const KEY: &str = "YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw";
+pub(super) const KEY: &str = "YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw";
 
 /// One way through Envoy, and what was measured on it.
 struct Variant {
@@ -54,17 +47,27 @@ impl Variant {
 pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     const TOKEN: &[(&str, &str)] = &[("authorization", AUTHORIZATION)];
     let upstream = Upstream::start_silent("bench")?;
-    let (bare, bare_port) = start_bare(toolbox, &upstream)?;
-    let [plain, auth, limit, both] = [ports::free()?, ports::free()?, ports::free()?, ports::free()?];
-    let yaml = yaml(&upstream, [plain, auth, limit, both]);
+    let native = Native::start(toolbox, &upstream)?;
+    let [plain, auth, limit, both, quiet] = [(); 5].map(|()| ports::free());
+    let [plain, auth, limit, both, quiet] = [plain?, auth?, limit?, both?, quiet?];
+    let yaml = yaml(&upstream, [plain, auth, limit, both, quiet]);
     let gateway = Gateway::single_worker("bench-throughput", |_| yaml)?;
     let filtered = gateway.pid(Proxy::Edge).context("the edge is not running")?;
     let mut variants = [
-        Variant::new("bare Envoy", bare_port, bare.pid(), &[]),
+        Variant::new("bare Envoy", native.bare, native.pid(), &[]),
         Variant::new("a gateway without policies", plain, filtered, &[]),
         Variant::new("with auth (a token seen before)", auth, filtered, TOKEN),
         Variant::new("with rate limit", limit, filtered, &[]),
         Variant::new("with both", both, filtered, TOKEN),
+        Variant::new("with both, quota told on 429 only", quiet, filtered, TOKEN),
+        Variant::new("Envoy's jwt_authn (checks the token each time)", native.jwt_authn, native.pid(), TOKEN),
+        Variant::new(
+            "Envoy's local_ratelimit (one bucket for all)",
+            native.local_ratelimit,
+            native.pid(),
+            &[],
+        ),
+        Variant::new("Envoy's jwt_authn and local_ratelimit", native.both, native.pid(), TOKEN),
     ];
     let generator = Generator::find();
     // The first round warms up: connections, caches, the compiler of the VM.
@@ -87,7 +90,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     Ok(table(args, generator, variants))
 }
 
-fn table(args: &Args, generator: Generator, variants: [Variant; 5]) -> String {
+fn table(args: &Args, generator: Generator, variants: [Variant; 9]) -> String {
     let mut text = format!(
         "Requests through one Envoy worker to a loopback upstream, from {} on {} connections; medians of {} interleaved \
          rounds of {} s:\n\n| | requests/s | ratio to bare | Envoy CPU a request |\n|---|---:|---:|---:|\n",
@@ -103,42 +106,8 @@ fn table(args: &Args, generator: Generator, variants: [Variant; 5]) -> String {
     text
 }
 
-/// A stock Envoy with a static configuration: what the gateway is compared with.
-fn start_bare(toolbox: &Toolbox, upstream: &Upstream) -> Result<(Process, u16)> {
-    let folder = work_dir::new("bench-bare")?;
-    let (port, admin) = (ports::free()?, ports::free()?);
-    let bootstrap = folder.join("bare.yaml");
-    write(&bootstrap, &bare_bootstrap(port, admin, upstream.address().port()))?;
-    let process =
-        Process::start("bare Envoy", envoy::serve(toolbox, &bootstrap, 1), folder.join("bare.log"))?;
-    process.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(admin))?;
-    Ok((process, port))
-}
-
-fn bare_bootstrap(port: u16, admin: u16, upstream: u16) -> String {
-    const HTTP: &str = "envoy.extensions.filters";
-    let address = |port| format!("{{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}");
-    let router = format!("{{ \"@type\": type.googleapis.com/{HTTP}.http.router.v3.Router }}");
-    let routes = "{ virtual_hosts: [{ name: bare, domains: [\"*\"], routes: [{ match: { prefix: / }, \
-                  route: { cluster: upstream } }] }] }";
-    let manager = format!(
-        "{{ \"@type\": type.googleapis.com/{HTTP}.network.http_connection_manager.v3.HttpConnectionManager, \
-         stat_prefix: bare, normalize_path: true, merge_slashes: true, route_config: {routes}, \
-         http_filters: [{{ name: router, typed_config: {router} }}] }}"
-    );
-    format!(
-        "admin: {{ address: {} }}\nstatic_resources:\n  listeners:\n    - name: bare\n      address: {}\n      \
-         filter_chains: [{{ filters: [{{ name: http, typed_config: {manager} }}] }}]\n  clusters:\n    - name: upstream\n      \
-         type: STATIC\n      load_assignment: {{ cluster_name: upstream, endpoints: [{{ lb_endpoints: [{{ endpoint: \
-         {{ address: {} }} }}] }}] }}\n",
-        address(admin),
-        address(port),
-        address(upstream)
-    )
-}
-
-/// Four listeners of one Envoy that differ in their policies only. The limit is one that is never reached.
-fn yaml(upstream: &Upstream, [plain, auth, limit, both]: [u16; 4]) -> String {
+/// Five listeners of one Envoy that differ in their policies only. The limit is one that is never reached.
+fn yaml(upstream: &Upstream, [plain, auth, limit, both, quiet]: [u16; 5]) -> String {
     let listener = |name: &str, port: u16, policies: &str| {
         format!(
             "  {name}:\n    address: 127.0.0.1:{port}\n    virtual_hosts:\n      - name: bench\n        hosts: [\"*\"]\n        \
@@ -146,30 +115,16 @@ fn yaml(upstream: &Upstream, [plain, auth, limit, both]: [u16; 4]) -> String {
         )
     };
     format!(
-        "version: v1\nproxies: {{ edge: {{ listeners: [plain, auth, limit, both] }} }}\nlisteners:\n{}{}{}{}clusters:\n  \
+        "version: v1\nproxies: {{ edge: {{ listeners: [plain, auth, limit, both, quiet] }} }}\nlisteners:\n{}{}{}{}{}clusters:\n  \
          bench: {{ endpoints: [\"{}\"] }}\npolicies:\n  auth:\n    tokens: {{ any_of: [{{ jwt: {{ issuer: \
          https://bench.test, audiences: [api], algorithms: [HS256], jwks: {{ inline: {{ keys: [{{ kty: oct, kid: bench, \
-         alg: HS256, k: {KEY} }}] }} }} }} }}] }}\n  rate_limit:\n    high: {{ key: [consumer], limit: 10000000/s, burst: 10000000 }}\n",
+         alg: HS256, k: {KEY} }}] }} }} }} }}] }}\n  rate_limit:\n    high: {{ key: [consumer], limit: 10000000/s, burst: 10000000 }}\n    \
+         quiet: {{ key: [consumer], limit: 10000000/s, burst: 10000000, headers: limited }}\n",
         listener("plain", plain, ""),
         listener("auth", auth, "auth: tokens"),
         listener("limit", limit, "rate_limit: high"),
         listener("both", both, "auth: tokens, rate_limit: high"),
+        listener("quiet", quiet, "auth: tokens, rate_limit: quiet"),
         upstream.address(),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::load::Load;
-
-    #[test]
-    fn the_bare_envoy_serves() {
-        let upstream = Upstream::start_silent("bare").unwrap();
-        let (envoy, port) = start_bare(&Toolbox::find().unwrap(), &upstream).unwrap();
-        let running = Load::on(port).get("/", &[]).connections(2).start();
-        running.wait_for(100).unwrap();
-        let report = running.stop().unwrap();
-        assert_eq!(report.failures(), 0, "{report}\n{}", envoy.report());
-    }
 }
