@@ -3,7 +3,7 @@
 use serde_json::Value;
 use tollgate_filter_config::{
     Algorithm, ApiKey, ApiKeyProvider, AuthConfig, AuthPolicy, AuthProvider, ClaimToHeader, Introspection,
-    JwtProvider,
+    JwtProvider, OnFailure,
 };
 
 use crate::case::{Case, Expect, INTROSPECTION_AUTHORITY, INTROSPECTION_CLUSTER, INTROSPECTION_PATH, Step};
@@ -14,6 +14,7 @@ mod api_key;
 mod claims;
 mod identity;
 mod introspection;
+mod passing;
 mod signature;
 
 /// All of them.
@@ -23,12 +24,18 @@ pub(crate) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
     cases.extend(identity::cases(keys, now));
     cases.extend(api_key::cases(keys, now));
     cases.extend(introspection::cases(keys, now));
+    cases.extend(passing::cases(keys, now));
     cases
 }
 
 /// A configuration with one policy, `p`.
 fn config(any_of: impl IntoIterator<Item = AuthProvider>) -> AuthConfig {
-    let policy = AuthPolicy { realm: "tollgate".to_owned(), any_of: any_of.into_iter().collect() };
+    let policy = AuthPolicy {
+        realm: "tollgate".to_owned(),
+        any_of: any_of.into_iter().collect(),
+        optional: false,
+        on_failure: OnFailure::Deny,
+    };
     AuthConfig {
         trust_identity_headers: false,
         claim_headers: Vec::new(),
@@ -57,6 +64,7 @@ fn jwt(jwks: Option<Value>) -> JwtProvider {
         header: "authorization".to_owned(),
         prefix: "Bearer ".to_owned(),
         required_scopes: Vec::new(),
+        required_claims: Vec::new(),
         claims_to_headers: vec![
             ClaimToHeader { claim: "plan.name".to_owned(), header: "x-plan".to_owned() },
             ClaimToHeader { claim: "tenant".to_owned(), header: "x-tenant".to_owned() },

@@ -53,6 +53,20 @@ pub struct AuthPolicy {
     /// The first provider whose credential is present decides; a bad credential is never retried with the
     /// next provider of another kind. JWT providers are told apart by issuer.
     pub any_of: Vec<AuthProvider>,
+    /// Whether a request without a credential passes, as nobody's. A bad credential is refused all the same.
+    pub optional: bool,
+    /// What happens to a request whose credential can't be checked, as what that takes is away.
+    pub on_failure: OnFailure,
+}
+
+/// What happens where something that a decision depends on is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The request is refused with 503.
+    Deny,
+    /// The request passes, as nobody's.
+    Allow,
 }
 
 /// One way to authenticate.
@@ -85,6 +99,8 @@ pub struct JwtProvider {
     pub prefix: String,
     /// Scopes (RFC 8693 `scope`, or `scp`) that must all be there; else 403 `insufficient_scope`.
     pub required_scopes: Vec<String>,
+    /// Claims that must have one of the values; else 403 `insufficient_claims`.
+    pub required_claims: Vec<RequiredClaim>,
     /// Claims copied to request headers, always replacing what the client sent.
     pub claims_to_headers: Vec<ClaimToHeader>,
     /// Whether the token goes on to the upstream. False strips it.
@@ -112,6 +128,16 @@ pub enum Algorithm {
     HS384,
     /// HMAC with SHA-512.
     HS512,
+}
+
+/// What a claim must be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequiredClaim {
+    /// Claim name; dots step into objects.
+    pub claim: String,
+    /// One of these must be its value, or in it where it is a list. Strings as they are, other values as JSON.
+    pub any_of: Vec<String>,
 }
 
 /// One claim copied to one header.

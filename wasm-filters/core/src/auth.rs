@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tollgate_filter_config::{
     AuthConfig, AuthProvider, CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_TYPE_HEADER, Introspection,
+    OnFailure,
 };
 
 use crate::api_key::{self, Answer, KeyHash, KeyRing, Lookup};
@@ -77,6 +78,8 @@ pub struct Allowed<'h> {
     pub identity: Option<Rc<Identity>>,
     /// Whether the credential was already known, so that nothing was verified.
     pub cached: bool,
+    /// Whether it goes on though its credential could not be checked.
+    pub failed_open: bool,
 }
 
 /// A request that waits for introspection.
@@ -141,8 +144,7 @@ impl Authenticator {
             return unknown_policy();
         };
         for (index, provider) in policy.providers.iter().enumerate() {
-            let refuse =
-                |refusal| Decision::Deny(policy.challenges.response(&refusal, Some(&provider.scheme)));
+            let refuse = |refusal| self.refuse(policy, provider, headers, &refusal);
             let credential = match provider.find(headers) {
                 Credential::Absent => continue,
                 Credential::Repeated => return refuse(Refusal::Repeated),
@@ -169,7 +171,10 @@ impl Authenticator {
                 },
             };
         }
-        Decision::Deny(policy.challenges.response(&Refusal::Missing, None))
+        match policy.optional {
+            true => self.allow(None, headers, None, false),
+            false => Decision::Deny(policy.challenges.response(&Refusal::Missing, None)),
+        }
     }
 
     /// Decides on a request whose introspection ended; `answer` is `None` where it failed or timed out.
@@ -188,7 +193,7 @@ impl Authenticator {
         else {
             return unknown_policy();
         };
-        let refuse = |refusal| Decision::Deny(policy.challenges.response(&refusal, Some(&provider.scheme)));
+        let refuse = |refusal| self.refuse(policy, provider, headers, &refusal);
         let Some(answer) = answer else {
             return refuse(Refusal::Unavailable(
                 "introspection_unavailable",
@@ -228,6 +233,21 @@ impl Authenticator {
         Ok((provider, verified.identity(config, now)?, cached))
     }
 
+    /// Refuses the credential of `provider`, unless it is that it can't be checked, and the policy lets such pass.
+    fn refuse<'h>(
+        &self,
+        policy: &Policy,
+        provider: &Provider,
+        headers: &HeaderMap<'h>,
+        refusal: &Refusal,
+    ) -> Decision<'h> {
+        let passes = policy.on_failure == OnFailure::Allow && matches!(refusal, Refusal::Unavailable(..));
+        match self.allow(Some((policy, provider)), headers, None, false) {
+            Decision::Allow(allowed) if passes => Decision::Allow(Allowed { failed_open: true, ..allowed }),
+            _ => Decision::Deny(policy.challenges.response(refusal, Some(&provider.scheme))),
+        }
+    }
+
     /// Lets a request on. `decided` is the policy and the provider whose credential was good.
     fn allow<'h>(
         &self,
@@ -247,7 +267,7 @@ impl Authenticator {
                 remove.push(name);
             }
         }
-        Decision::Allow(Allowed { remove, identity, cached })
+        Decision::Allow(Allowed { remove, identity, cached, failed_open: false })
     }
 
     /// Whether a client may not send this header.

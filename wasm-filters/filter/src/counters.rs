@@ -18,6 +18,8 @@ pub enum Count {
     AuthDenied,
     /// Requests answered with 503: it could not be said who calls.
     AuthUnavailable,
+    /// Requests that passed though their credential could not be checked, as the policy has it.
+    AuthFailedOpen,
     /// Credentials that were known from an earlier request.
     AuthCacheHits,
     /// Calls to an introspection service.
@@ -34,10 +36,11 @@ pub enum Count {
     Shadowed,
 }
 
-const AUTH: [(Count, &str); 5] = [
+const AUTH: [(Count, &str); 6] = [
     (Count::AuthAllowed, "tollgate.auth.allowed"),
     (Count::AuthDenied, "tollgate.auth.denied"),
     (Count::AuthUnavailable, "tollgate.auth.unavailable"),
+    (Count::AuthFailedOpen, "tollgate.auth.failed_open"),
     (Count::AuthCacheHits, "tollgate.auth.cache_hits"),
     (Count::Introspections, "tollgate.auth.introspections"),
 ];

@@ -193,6 +193,9 @@ impl<K: Kind> Vm<K> {
         if allowed.cached {
             self.counters.add(Count::AuthCacheHits);
         }
+        if allowed.failed_open {
+            self.counters.add(Count::AuthFailedOpen);
+        }
         if allowed.identity.is_some() {
             self.counters.add(Count::AuthAllowed);
         }

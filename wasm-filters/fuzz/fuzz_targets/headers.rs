@@ -18,9 +18,9 @@ impl HostVerifier for Never {
     }
 }
 
-const CONFIGURATION: &str = r#"{"trust_identity_headers":false,"claim_headers":["x-org"],"policies":{"p":{"realm":"r","any_of":[
+const CONFIGURATION: &str = r#"{"trust_identity_headers":false,"claim_headers":["x-org"],"policies":{"p":{"realm":"r","optional":false,"on_failure":"deny","any_of":[
     {"jwt":{"issuer":"i","audiences":[],"algorithms":["RS256"],"jwks":{"keys":[]},"clock_skew_seconds":0,
-        "header":"authorization","prefix":"Bearer ","required_scopes":[],"claims_to_headers":[],"forward":false}},
+        "header":"authorization","prefix":"Bearer ","required_scopes":[],"required_claims":[],"claims_to_headers":[],"forward":false}},
     {"api_key":{"header":"x-api-key","keys":[{"sha256":"0000000000000000000000000000000000000000000000000000000000000000",
         "consumer":"c","id":"k"}],"introspection":null,"forward":false}}]}}}"#;
 

@@ -18,11 +18,11 @@ impl HostVerifier for Never {
     }
 }
 
-const CONFIGURATION: &str = r#"{"trust_identity_headers":false,"claim_headers":[],"policies":{"p":{"realm":"r","any_of":[
+const CONFIGURATION: &str = r#"{"trust_identity_headers":false,"claim_headers":[],"policies":{"p":{"realm":"r","optional":false,"on_failure":"deny","any_of":[
     {"jwt":{"issuer":"i","audiences":["a"],"algorithms":["RS256","HS256","HS512"],"jwks":{"keys":[
         {"kty":"oct","kid":"h","k":"c2VjcmV0IHRoYXQgbm8gZnV6emVyIGZpbmRzLCBvZiBzaXh0eS1mb3VyIGJ5dGVzIGluIGFsbC4uLi4uLi4u"},
         {"kty":"RSA","kid":"r","e":"AQAB","n":"ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"}]},
-        "clock_skew_seconds":5,"header":"authorization","prefix":"Bearer ","required_scopes":["s"],
+        "clock_skew_seconds":5,"header":"authorization","prefix":"Bearer ","required_scopes":["s"],"required_claims":[],
         "claims_to_headers":[{"claim":"a.b","header":"x-b"}],"forward":false}}]}}}"#;
 
 thread_local! {

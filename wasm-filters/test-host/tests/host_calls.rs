@@ -29,7 +29,7 @@ fn gateway(headers: &str) -> (Host, Plugin) {
     let jwks = json!({ "keys": [{ "kty": "oct", "kid": "bench", "k": "YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw" }] });
     let jwt = json!({
         "issuer": "https://bench.test", "audiences": ["api"], "algorithms": ["HS256"], "jwks": jwks,
-        "clock_skew_seconds": 0, "header": "authorization", "prefix": "Bearer ", "required_scopes": [],
+        "clock_skew_seconds": 0, "header": "authorization", "prefix": "Bearer ", "required_scopes": [], "required_claims": [],
         "claims_to_headers": [], "forward": false,
     });
     let limit = json!({
@@ -39,7 +39,7 @@ fn gateway(headers: &str) -> (Host, Plugin) {
     let configuration = json!({
         "auth": {
             "trust_identity_headers": false, "claim_headers": [],
-            "policies": { "tokens": { "realm": "r", "any_of": [{ "jwt": jwt }] } },
+            "policies": { "tokens": { "realm": "r", "any_of": [{ "jwt": jwt }], "optional": false, "on_failure": "deny" } },
         },
         "rate_limit": { "policies": { "high": { "limits": [limit], "headers": headers } } },
     });

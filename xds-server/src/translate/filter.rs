@@ -13,7 +13,7 @@ use tollgate_filter_core::rate_limit::Limiter;
 use super::{KeySets, Modules, Target, any, module, named, route_policies};
 use crate::gateway::model::{
     Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Limit,
-    Listener, QuotaHeaders, RateLimitPolicy, Scope,
+    Listener, OnFailure, QuotaHeaders, RateLimitPolicy, Scope,
 };
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
@@ -131,6 +131,11 @@ fn claim_headers(target: Target<'_>) -> BTreeSet<&str> {
 
 fn auth_policy(name: &Name, policy: &AuthPolicy, keys: &KeySets) -> config::AuthPolicy {
     config::AuthPolicy {
+        optional: policy.optional,
+        on_failure: match policy.on_failure {
+            OnFailure::Deny => config::OnFailure::Deny,
+            OnFailure::Allow => config::OnFailure::Allow,
+        },
         realm: policy.realm.as_ref().map_or(name.as_str(), |realm| realm.as_str()).to_owned(),
         any_of: policy
             .any_of
@@ -164,6 +169,14 @@ fn jwt_provider(jwt: &JwtProvider, keys: &KeySets) -> config::JwtProvider {
         header: jwt.header.as_str().to_owned(),
         prefix: jwt.prefix.clone().unwrap_or_else(|| "Bearer ".into()),
         required_scopes: jwt.required_scopes.clone(),
+        required_claims: jwt
+            .required_claims
+            .iter()
+            .map(|required| config::RequiredClaim {
+                claim: required.claim.clone(),
+                any_of: required.any_of.clone(),
+            })
+            .collect(),
         claims_to_headers: jwt
             .claims_to_headers
             .iter()

@@ -2,7 +2,7 @@
 //!
 //! Where a credential is and which provider it is for. Whether it holds is `token` and `api_key`.
 
-use tollgate_filter_config::{AuthPolicy, AuthProvider, JwtProvider};
+use tollgate_filter_config::{AuthPolicy, AuthProvider, JwtProvider, OnFailure};
 
 use super::refusal::{Challenges, Scheme};
 use crate::ConfigError;
@@ -19,6 +19,10 @@ pub struct Policy {
     pub providers: Vec<Provider>,
     /// What the refused are told.
     pub challenges: Challenges,
+    /// Whether a request without a credential passes.
+    pub optional: bool,
+    /// What happens where a credential can't be checked.
+    pub on_failure: OnFailure,
 }
 
 /// One way to authenticate.
@@ -83,7 +87,8 @@ impl Policy {
             }
         }
         let challenges = Challenges::new(&config.realm, providers.iter().map(|p| p.scheme.clone()));
-        Ok(Self { number, providers, challenges })
+        let AuthPolicy { optional, on_failure, .. } = *config;
+        Ok(Self { number, providers, challenges, optional, on_failure })
     }
 
     /// Index of the provider for a token of `issuer` that came in the header of provider `first`.
@@ -191,6 +196,17 @@ fn check_jwt(jwt: &JwtProvider, path: &str) -> Result<(), ConfigError> {
     }
     if jwt.prefix.chars().any(char::is_control) {
         return refuse("prefix", "holds a control character");
+    }
+    for (index, required) in jwt.required_claims.iter().enumerate() {
+        if required.claim.is_empty() {
+            return refuse(&format!("required_claims[{index}].claim"), "is empty");
+        }
+        if required.any_of.is_empty() {
+            return refuse(
+                &format!("required_claims[{index}].any_of"),
+                "is empty, so no token could be accepted",
+            );
+        }
     }
     for (index, mapping) in jwt.claims_to_headers.iter().enumerate() {
         if mapping.claim.is_empty() {

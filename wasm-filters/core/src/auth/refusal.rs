@@ -17,6 +17,8 @@ pub enum Refusal {
     Invalid(String),
     /// The token is good, but lacks a scope. These are needed.
     Scope(Vec<String>),
+    /// The token is good, but a claim is not what it must be.
+    Claim,
     /// Whether it is good cannot be said now: a stable code, and why.
     Unavailable(&'static str, &'static str),
 }
@@ -56,6 +58,7 @@ impl Challenges {
             Refusal::Repeated => (400, "invalid_request", "the credential was sent more than once"),
             Refusal::Invalid(why) => (401, scheme.map_or("invalid_token", |s| s.invalid), why.as_str()),
             Refusal::Scope(_) => (403, "insufficient_scope", "the token lacks a scope that this route needs"),
+            Refusal::Claim => (403, "insufficient_claims", "the token is not one that this route is for"),
             Refusal::Unavailable(code, why) => {
                 return LocalResponse::unavailable(code, why, Duration::from_secs(1));
             }
@@ -64,7 +67,9 @@ impl Challenges {
         let realm = quoted(&self.realm);
         if let Some(scheme) = scheme {
             // RFC 6750 section 3: attributes of the error, for the scheme that was tried.
-            let mut challenge = format!("{} realm={realm}, error={}", scheme.name, quoted(code));
+            // That it lacks a claim has no error of its own there.
+            let error = if *refusal == Refusal::Claim { "insufficient_scope" } else { code };
+            let mut challenge = format!("{} realm={realm}, error={}", scheme.name, quoted(error));
             challenge.push_str(&format!(", error_description={}", quoted(detail)));
             if let Refusal::Scope(scopes) = refusal {
                 challenge.push_str(&format!(", scope={}", quoted(&scopes.join(" "))));

@@ -67,7 +67,7 @@ fn jwt_provider() -> Value {
         "issuer": "https://issuer", "audiences": ["api"], "algorithms": ["HS256", "EdDSA"],
         "jwks": { "keys": [{ "kty": "oct", "kid": "k1", "k": URL_SAFE_NO_PAD.encode(SECRET) }] },
         "clock_skew_seconds": 5, "header": "authorization", "prefix": "Bearer ",
-        "required_scopes": ["read"], "claims_to_headers": [{ "claim": "org.id", "header": "x-org" }],
+        "required_scopes": ["read"], "required_claims": [], "claims_to_headers": [{ "claim": "org.id", "header": "x-org" }],
         "forward": false,
     })
 }
@@ -112,7 +112,7 @@ fn engine(trust: bool, policies: Value) -> Authenticator {
 }
 
 fn policy(any_of: Value) -> Value {
-    json!({ "realm": "r", "any_of": any_of })
+    json!({ "realm": "r", "any_of": any_of, "optional": false, "on_failure": "deny" })
 }
 
 /// `tokens`, `keys`, `both` and `ask`.

@@ -25,8 +25,15 @@ pub struct Verified {
     expires_at: u64,
     /// `nbf`, or 0.
     not_before: u64,
-    /// Whose it is; `None` where it lacks a scope.
-    identity: Option<Rc<Identity>>,
+    /// Whose it is, or what it lacks.
+    identity: Result<Rc<Identity>, Lacks>,
+}
+
+/// What a good token lacks for the policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lacks {
+    Scope,
+    Claim,
 }
 
 /// Verifies `token`, which came in the header of provider `first`. An error comes with the provider that
@@ -82,12 +89,14 @@ fn check(
             return Err(Refusal::Unavailable("verifier_unavailable", "the token cannot be verified now"));
         }
     }
-    let identity = match jwt.claims.has_scopes(&config.required_scopes) {
-        true => Some(Rc::new(
-            Identity::of_token(&jwt.claims, &config.claims_to_headers)
-                .map_err(|_| invalid("the token's subject cannot be used"))?,
-        )),
-        false => None,
+    let mut claims = config.required_claims.iter();
+    let identity = if !jwt.claims.has_scopes(&config.required_scopes) {
+        Err(Lacks::Scope)
+    } else if !claims.all(|required| jwt.claims.is_one_of(&required.claim, &required.any_of)) {
+        Err(Lacks::Claim)
+    } else {
+        let identity = Identity::of_token(&jwt.claims, &config.claims_to_headers);
+        Ok(Rc::new(identity.map_err(|_| invalid("the token's subject cannot be used"))?))
     };
     Ok(Verified { provider, expires_at, not_before, identity })
 }
@@ -97,8 +106,9 @@ impl Verified {
     pub fn identity(&self, config: &JwtProvider, now: Duration) -> Result<Rc<Identity>, Refusal> {
         check_time(self.expires_at, self.not_before, config.clock_skew_seconds, now)?;
         match &self.identity {
-            Some(identity) => Ok(Rc::clone(identity)),
-            None => Err(Refusal::Scope(config.required_scopes.clone())),
+            Ok(identity) => Ok(Rc::clone(identity)),
+            Err(Lacks::Scope) => Err(Refusal::Scope(config.required_scopes.clone())),
+            Err(Lacks::Claim) => Err(Refusal::Claim),
         }
     }
 }

@@ -57,6 +57,20 @@ impl Claims {
         }
     }
 
+    /// Whether the claim (see [`Self::text`]) is one of `accepted`, or a list that holds one.
+    pub fn is_one_of(&self, path: &str, accepted: &[String]) -> bool {
+        let accepts = |value: &Value| match value {
+            Value::Null => false,
+            Value::String(text) => accepted.contains(text),
+            other => accepted.contains(&other.to_string()),
+        };
+        match self.find(path) {
+            Some(Value::Array(values)) => values.iter().any(accepts),
+            Some(value) => accepts(value),
+            None => false,
+        }
+    }
+
     /// The claim itself.
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
@@ -139,6 +153,24 @@ mod tests {
             assert_eq!(claims(json).has_scopes(&required), is, "{json}");
         }
         assert!(claims("{}").has_scopes(&[]));
+    }
+
+    #[test]
+    fn a_claim_is_one_of_the_accepted_or_holds_one() {
+        let claims = claims(r#"{"plan":{"name":"gold"},"groups":["a","b"],"n":7,"x":null,"t":true}"#);
+        for (path, accepted, is) in [
+            ("plan.name", &["silver", "gold"][..], true),
+            ("plan.name", &["Gold"], false),
+            ("groups", &["b"], true),
+            ("groups", &["c"], false),
+            ("n", &["7"], true),
+            ("t", &["true"], true),
+            ("x", &["null"], false),
+            ("none", &[""], false),
+            ("plan.name", &[], false),
+        ] {
+            assert_eq!(claims.is_one_of(path, &strings(accepted)), is, "{path} {accepted:?}");
+        }
     }
 
     #[test]

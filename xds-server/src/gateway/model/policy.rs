@@ -13,6 +13,25 @@ pub struct AuthPolicy {
     pub realm: Option<HeaderValue>,
     /// Ways to authenticate; one is enough. The first whose credential is there decides.
     pub any_of: Vec<AuthProvider>,
+    /// Whether a request without a credential passes, with no `x-consumer-id`. A bad one gets 401 all the same. Default
+    /// false.
+    #[serde(default)]
+    pub optional: bool,
+    /// What happens while a credential can't be checked, as keys or introspection are away. Default `deny`: 503. With
+    /// `allow`, the request passes with no `x-consumer-id`, and `tollgate.auth.failed_open` counts it.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+}
+
+/// What happens where something that a policy depends on is away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// The request is refused.
+    #[default]
+    Deny,
+    /// The request passes.
+    Allow,
 }
 
 /// One way to authenticate.
@@ -51,6 +70,9 @@ pub struct JwtProvider {
     /// Scopes that must all be there; else 403.
     #[serde(default)]
     pub required_scopes: Vec<String>,
+    /// Claims that must have one of the values; else 403.
+    #[serde(default)]
+    pub required_claims: Vec<RequiredClaim>,
     /// Claims copied to request headers. What the client sent there is always removed.
     #[serde(default)]
     pub claims_to_headers: Vec<ClaimToHeader>,
@@ -117,6 +139,16 @@ pub enum Algorithm {
     HS384,
     /// HMAC with SHA-512.
     HS512,
+}
+
+/// What a claim must be.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequiredClaim {
+    /// Name of the claim; dots step into objects.
+    pub claim: String,
+    /// Values, of which the claim must be one, or hold one where it is a list. Numbers and the like as JSON.
+    pub any_of: Vec<String>,
 }
 
 /// A claim copied to a header.
