@@ -13,6 +13,6 @@ while IFS= read -r file; do
     [ "${file##*/}" != mod.rs ] || breaks "$file" "is a mod.rs: name it foo.rs, beside foo/"
     lines=$(wc -l <"$file")
     [ "$lines" -le 500 ] || breaks "$file" "has $lines lines: look for the two things it is doing"
-done < <(find . -path ./target -prune -o -path ./.venv -prune -o -name '*.rs' -print | sort)
+done < <(find . -name target -prune -o -path ./.venv -prune -o -name '*.rs' -print | sort)
 
 if [ "$broken" = 0 ]; then echo "tidy: all files keep the house rules"; else exit 1; fi
