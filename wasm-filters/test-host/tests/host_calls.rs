@@ -1,5 +1,7 @@
 //! What a request costs in Envoy: entries into the VM, and host calls. These are the filters' budget, kept by name.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 use std::collections::BTreeMap;
 
 use serde_json::json;
