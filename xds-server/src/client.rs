@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::fetch;
+
 /// Bytes of a document at most: 10,000 proxies need about 15 MB.
 const MAX_BYTES: usize = 256 << 20;
 /// Time for one answer.
@@ -52,7 +54,8 @@ impl Client {
     /// # Errors
     /// When the server can't be reached, or answers with anything else than 200.
     pub async fn text(&self) -> Result<String, Unreachable> {
-        self.fetch().await.map_err(|reason| Unreachable { url: self.url.clone(), reason })
+        let text = fetch::text(self.http.get(&self.url), MAX_BYTES).await;
+        text.map_err(|reason| Unreachable { url: self.url.clone(), reason })
     }
 
     /// The document.
@@ -64,27 +67,6 @@ impl Client {
             url: self.url.clone(),
             reason: format!("not a status document: {error}"),
         })
-    }
-
-    async fn fetch(&self) -> Result<String, String> {
-        let describe = |error: reqwest::Error| {
-            let error = error.without_url();
-            std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-                .last()
-                .map_or_else(String::new, ToString::to_string)
-        };
-        let mut response = self.http.get(&self.url).send().await.map_err(describe)?;
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(format!("status {}", response.status()));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(describe)? {
-            if body.len() + chunk.len() > MAX_BYTES {
-                return Err(format!("more than {MAX_BYTES} bytes"));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        String::from_utf8(body).map_err(|_| "not UTF-8 text".into())
     }
 }
 

@@ -18,6 +18,7 @@ pub mod client;
 pub mod client_status;
 pub mod discovery;
 mod fence;
+mod fetch;
 pub mod follow;
 pub mod gateway;
 pub mod grouping;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::jwks::{all_jwks, parse};
 use super::key_store::KeyStore;
+use crate::fetch;
 use crate::gateway::Gateway;
 
 /// Key sets by URL. One that was never fetched is missing.
@@ -130,7 +131,7 @@ impl Issuer {
             sender.send_modify(|sets| drop(sets.insert(url.clone(), Arc::new(set))));
         }
         loop {
-            match fetch(client, url).await {
+            match key_set(client, url).await {
                 Ok(set) => {
                     let is_known = sender.borrow().get(url).is_some_and(|known| **known == set);
                     if !is_known {
@@ -161,27 +162,9 @@ impl Issuer {
     }
 }
 
-async fn fetch(client: &reqwest::Client, url: &str) -> Result<Value, String> {
-    // Without the URL: it may hold credentials, and the log line names it already.
-    let describe = |error: reqwest::Error| {
-        let error = error.without_url();
-        std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source())
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": ")
-    };
-    let mut response = client.get(url).header("accept", "application/json").send().await.map_err(describe)?;
-    if response.status() != reqwest::StatusCode::OK {
-        return Err(format!("status {}", response.status()));
-    }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(describe)? {
-        if body.len() + chunk.len() > MAX_BYTES {
-            return Err(format!("more than {MAX_BYTES} bytes"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    parse(std::str::from_utf8(&body).map_err(|_| "not UTF-8 text")?)
+async fn key_set(client: &reqwest::Client, url: &str) -> Result<Value, String> {
+    let request = client.get(url).header("accept", "application/json");
+    parse(&fetch::text(request, MAX_BYTES).await?)
 }
 
 #[cfg(test)]
