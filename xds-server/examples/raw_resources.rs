@@ -34,8 +34,7 @@ use envoy_types::pb::envoy::config::route::v3::{
     Route, RouteAction, RouteConfiguration, RouteMatch, VirtualHost,
 };
 use envoy_types::pb::google::protobuf::Duration;
-use tokio::net::TcpListener;
-use xds_server::discovery::{DiscoveryService, Limits, Registry, SnapshotCache};
+use xds_server::discovery::{DiscoveryService, Limits, Registry, SnapshotCache, transport};
 use xds_server::snapshot::{Snapshot, SnapshotBuilder};
 
 /// Every node is of this group.
@@ -57,7 +56,7 @@ async fn main() -> Result<()> {
     };
     let service = DiscoveryService::new(cache.clone(), Registry::new(), limits)
         .with_grouping(Arc::new(|_| Ok(GROUP.to_owned())));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let listener = transport::bind(([127, 0, 0, 1], 0).into())?;
     println!("listening {}", listener.local_addr()?);
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     std::thread::spawn(move || {

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use crate::client_status::{AnswerLimits, ClientStatusService};
-use crate::discovery::{DiscoveryService, Registry, SnapshotCache};
+use crate::discovery::{DiscoveryService, Registry, SnapshotCache, transport};
 use crate::fence::fence;
 use crate::follow::{self, ConfigError, Follow};
 use crate::grouping::{Groups, Security};
@@ -87,8 +87,8 @@ impl Server {
         let first = follow::first(&source).await?;
         let modules = Delivery::open(settings)?;
         let port = open_port(settings)?;
-        let grpc = bind("grpc", settings.grpc_address).await?;
-        let http = bind("http", settings.http_address).await?;
+        let grpc = bind("grpc", settings.grpc_address)?;
+        let http = bind("http", settings.http_address)?;
 
         let metrics = Arc::new(Metrics::new().context("can't make metrics")?);
         let fetcher =
@@ -239,9 +239,8 @@ fn open_port(settings: &Serve) -> Result<Option<PortTls>, PortTlsError> {
     PortTls::open(PortFiles { certificate, key, client_ca: grpc_client_ca }).map(Some)
 }
 
-async fn bind(endpoint: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("can't bind {endpoint} to {address}"))?;
+fn bind(endpoint: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = transport::bind(address).with_context(|| format!("can't bind {endpoint} to {address}"))?;
     let address = listener.local_addr()?;
     tracing::info!(endpoint, %address, "listening");
     Ok(listener)

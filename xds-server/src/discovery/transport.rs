@@ -15,11 +15,13 @@ mod connection;
 mod identity;
 
 use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
@@ -34,6 +36,26 @@ use super::DiscoveryService;
 const DRAIN: Duration = Duration::from_secs(5);
 /// Pause after a failure to accept: mostly out of file descriptors, and trying again at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections that may wait to be accepted; the system's own limit (`net.core.somaxconn`) is lower, mostly. Thousands of
+/// proxies come back at once, and one for which there is no room tries again after a second, then after two, …
+const BACKLOG: u32 = 16_384;
+
+/// Binds a port for [`DiscoveryService::serve_routes`]. Must be called within a runtime.
+///
+/// # Errors
+/// When the system refuses.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // As elsewhere on Unix: connections of a server that just ended hold up no restart.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// What the port shows, and whom it believes.
 #[derive(Debug, Clone)]
