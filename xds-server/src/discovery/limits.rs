@@ -36,6 +36,9 @@ pub struct Limits {
     pub streams_per_second: u32,
     /// Streams that may be opened at once before that rate holds.
     pub stream_burst: u32,
+    /// Encoded ahead of what the peer has taken, on one stream, in bytes. It keeps a connection busy, and is what a silent
+    /// peer costs.
+    pub send_buffer_bytes: usize,
     /// Requests read a second on one stream; more wait unread, and so does their sender.
     pub requests_per_second: u32,
     /// Requests that may come at once before that rate holds.
@@ -68,6 +71,7 @@ impl Default for Limits {
             streams_per_connection: 100,
             streams_per_second: 100,
             stream_burst: 200,
+            send_buffer_bytes: 64 << 10,
             requests_per_second: 1_000,
             request_burst: 2_000,
             first_request: Duration::from_secs(15),

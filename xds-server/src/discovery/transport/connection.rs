@@ -114,6 +114,8 @@ impl Served {
         let http = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits.streams_per_connection)
+            // More does not fit into HTTP/2's numbers.
+            .max_send_buf_size(limits.send_buffer_bytes.min(1 << 30))
             .keep_alive_interval(limits.keepalive_interval)
             .keep_alive_timeout(limits.keepalive_timeout)
             .serve_connection(TokioIo::new(stream), requests);
