@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Finds or installs what a fresh Debian machine lacks beside Rust: a C compiler, and an Envoy of at least 1.34.
 # Progress goes to stderr. The path of the Envoy binary is stdout's last line, and is kept in .run/envoy-path.
-# With `--test` or `--bench`, also what only those use: curl, etcd and gRPC's own xDS clients, or a load generator.
+# With `--test` or `--bench`, also what only those use: curl, etcd, Redis and gRPC's own xDS clients, or a load generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -102,6 +102,8 @@ case ${1:-} in
         command -v curl >/dev/null || install "curl" curl
         { command -v etcd && command -v etcdctl; } >/dev/null || install "etcd" etcd-server etcd-client
         install_grpc_clients
+        # The quota service's buckets, in servers that the tests start themselves.
+        command -v redis-server >/dev/null || install "Redis" redis-server
         ;;
     --bench)
         command -v wrk >/dev/null || (install "wrk" wrk) || say "without wrk, the bench uses its own, slower load generator"

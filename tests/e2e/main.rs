@@ -23,6 +23,7 @@ mod matches;
 mod modules;
 mod on_demand;
 mod parity;
+mod quota;
 mod replicas;
 mod rollout;
 mod routes;

@@ -32,6 +32,7 @@ fn serve_xds(yaml: &str) -> Process {
     let mut command = command("xds-server");
     command.arg("serve").arg("--config").arg(config);
     command.args(["--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"]);
+    command.args(["--quota-address", "127.0.0.1:0"]);
     command.arg("--wasm-dir").arg(Toolbox::find().unwrap().wasm);
     Process::start("xds-server", command, log).unwrap()
 }

@@ -174,6 +174,14 @@ impl Gateway {
         Ok(())
     }
 
+    /// Kills an edge Envoy as a crash does.
+    pub fn kill_edge(&self, id: &str) -> Result<()> {
+        let mut others = lock(&self.others);
+        let index = others.iter().position(|process| process.name() == id);
+        let process = others.swap_remove(index.with_context(|| format!("no Envoy is {id}"))?);
+        process.kill().map(drop)
+    }
+
     /// Waits until a group in xds-server's `/status` is as `is_there` says, and returns it.
     pub fn wait_for_group(&self, what: &str, is_there: impl Fn(&Value) -> bool) -> Result<Value> {
         wait_until(&format!("{what} in /status"), EFFECT_DEADLINE, || {

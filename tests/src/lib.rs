@@ -22,6 +22,7 @@ pub mod port_owner;
 pub mod ports;
 pub mod process;
 pub mod random_gateway;
+pub mod redis;
 pub mod render;
 pub mod replica;
 pub mod runtime;

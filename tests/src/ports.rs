@@ -32,6 +32,8 @@ pub struct Ports {
     pub xds_grpc: u16,
     /// xds-server, status and metrics.
     pub xds_http: u16,
+    /// xds-server, the quota service.
+    pub xds_quota: u16,
     /// api-service, public.
     pub api_public: u16,
     /// api-service, internal.
@@ -49,6 +51,7 @@ impl Default for Ports {
             sidecar_admin: 9902,
             xds_grpc: 18_000,
             xds_http: 18_001,
+            xds_quota: 18_002,
             api_public: 8081,
             api_internal: 8082,
         }
@@ -66,13 +69,14 @@ impl Ports {
             sidecar_admin: free()?,
             xds_grpc: free()?,
             xds_http: free()?,
+            xds_quota: free()?,
             api_public: free()?,
             api_internal: free()?,
         })
     }
 
     /// Each port with what it is for, in the order in which requests meet them.
-    pub fn named(&self) -> [(&'static str, u16); 9] {
+    pub fn named(&self) -> [(&'static str, u16); 10] {
         [
             ("edge", self.edge),
             ("edge-admin", self.edge_admin),
@@ -81,6 +85,7 @@ impl Ports {
             ("sidecar-admin", self.sidecar_admin),
             ("xds-grpc", self.xds_grpc),
             ("xds-http", self.xds_http),
+            ("xds-quota", self.xds_quota),
             ("api-public", self.api_public),
             ("api-internal", self.api_internal),
         ]

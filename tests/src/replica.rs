@@ -66,6 +66,7 @@ impl Replica {
         let mut command = Command::new(self.toolbox.binary("xds-server")?);
         command.args(["serve", "--etcd-endpoints", &self.etcd, "--etcd-start-timeout", "1s"]);
         command.args(["--grpc-address", &loopback(self.grpc).to_string()]);
+        command.args(["--quota-address", &loopback(0).to_string()]);
         command.args(["--http-address", &loopback(self.http).to_string()]);
         // Replicas that serve the filters would need one address for all.
         command.args(["--wasm-delivery", "file", "--wasm-dir"]).arg(&self.toolbox.wasm);

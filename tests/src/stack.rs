@@ -85,6 +85,7 @@ impl Stack {
         command.arg("serve").arg("--config").arg(&self.gateway);
         command.args(["--grpc-address", &loopback(self.ports.xds_grpc).to_string()]);
         command.args(["--http-address", &loopback(self.ports.xds_http).to_string()]);
+        command.args(["--quota-address", &loopback(self.ports.xds_quota).to_string()]);
         command.arg("--wasm-dir").arg(&self.toolbox.wasm);
         command.arg("--state-dir").arg(self.folder.join("xds-server")).args(&self.xds_arguments);
         self.start("xds-server", command, log, || http_ready(self.ports.xds_http))

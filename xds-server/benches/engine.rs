@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::service::discovery::v3::DeltaDiscoveryRequest;
 use xds_server::discovery::session::{Flavour, Request, Response, Scope, Session, SessionLimits};
 use xds_server::gateway::{Gateway, SourceFile, load};
 use xds_server::snapshot::{Snapshot, SnapshotBuilder, TypeUrl};
-use xds_server::translate::{KeySets, Modules, Target, translate};
+use xds_server::translate::{KeySets, Modules, QuotaService, Target, translate};
 
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
@@ -40,7 +40,10 @@ fn translation(criterion: &mut Criterion) {
     for routes in [100, 1_000] {
         let gateway = gateway(yaml(routes));
         let (keys, modules) = (KeySets::default(), Modules::Folder("/wasm".into()));
-        let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules };
+        let address = "127.0.0.1:18002".parse().unwrap();
+        let quota = QuotaService { address, timeout: Duration::from_millis(500) };
+        let target =
+            Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules, quota: &quota };
         let mut before = Snapshot::default();
         group.bench_function(BenchmarkId::from_parameter(routes), |bencher| {
             bencher.iter(|| {

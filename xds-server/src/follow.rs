@@ -8,8 +8,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Instant, SystemTime};
 
+use tokio::sync::watch;
+
 use crate::gateway::{self, Located, Problem, ReferencedFiles, Report, SourceFile};
 use crate::grouping::Groups;
+use crate::quota::{self, Limits};
 use crate::rollout::{Desired, Rollout};
 use crate::source::file::{self, FileSource, ReadError};
 use crate::source::key_url::KeyFetcher;
@@ -128,6 +131,7 @@ pub struct Parts {
     pub rollout: Rollout,
     pub metrics: Arc<Metrics>,
     pub proxy_groups: Groups,
+    pub limits: watch::Sender<Arc<Limits>>,
 }
 
 /// Follows a configuration while it is edited.
@@ -138,6 +142,7 @@ pub struct Follow {
     fetcher: KeyFetcher,
     metrics: Arc<Metrics>,
     proxy_groups: Groups,
+    limits: watch::Sender<Arc<Limits>>,
     current: Arc<Desired>,
     status: Arc<Mutex<ConfigStatus>>,
 }
@@ -145,12 +150,13 @@ pub struct Follow {
 impl Follow {
     /// Starts with a configuration that was read already. Must be called within a runtime.
     pub fn start(source: Source, first: First, parts: Parts) -> Self {
-        let Parts { watch, fetcher, rollout, metrics, proxy_groups } = parts;
+        let Parts { watch, fetcher, rollout, metrics, proxy_groups, limits } = parts;
         let First { desired, moment, newest, error } = first;
         let revision = moment.revision();
         let status = ConfigStatus { source: source.to_string(), revision, ..ConfigStatus::default() };
         let (current, status) = (Arc::new(desired), Arc::new(Mutex::new(status)));
-        let mut follow = Self { source, watch, rollout, fetcher, metrics, proxy_groups, current, status };
+        let mut follow =
+            Self { source, watch, rollout, fetcher, metrics, proxy_groups, limits, current, status };
         follow.accept();
         follow.warn(&follow.current);
         if let Some(error) = error {
@@ -241,6 +247,7 @@ impl Follow {
         self.metrics.reloaded(true);
         self.fetcher.follow(&self.current.gateway);
         self.proxy_groups.apply(&self.current.gateway);
+        quota::publish(&self.limits, &self.current.gateway);
         self.rollout.apply(&self.current);
         let mut status = lock(&self.status);
         status.version.clone_from(&self.current.version);

@@ -19,6 +19,7 @@ use crate::discovery::session::Flavour;
 use crate::discovery::{Registry, SnapshotCache};
 use crate::follow::ConfigStatus;
 use crate::load_reports::{LoadReports, Loads};
+use crate::quota::QuotaStatus;
 use crate::rollout::{GroupStatus, Statuses};
 use crate::source::etcd::{Etcd, EtcdStatus};
 use crate::source::module::{ModuleStatus, ModuleStore};
@@ -48,6 +49,8 @@ pub struct Sources {
     pub modules: Option<ModuleStore>,
     /// The gRPC port.
     pub port: Port,
+    /// How the quota service stands.
+    pub quota: QuotaStatus,
 }
 
 /// All pages.
@@ -79,6 +82,7 @@ struct Status {
     port: PortStatus,
     /// The filters that are served from here.
     modules: std::collections::BTreeMap<&'static str, ModuleStatus>,
+    quota: crate::quota::Shown,
 }
 
 #[derive(Debug, Serialize)]
@@ -129,6 +133,7 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
         load,
         port: sources.port.status(),
         modules,
+        quota: sources.quota.show(),
     })
 }
 

@@ -26,6 +26,7 @@ pub mod http;
 pub mod load_reports;
 pub mod modules;
 mod proto_time;
+pub mod quota;
 pub mod reference;
 pub mod rollout;
 pub mod serve;

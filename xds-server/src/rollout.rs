@@ -25,7 +25,7 @@ use crate::gateway::{Gateway, Located, ReferencedFiles, SourceMap};
 use crate::load_reports::LoadReports;
 use crate::source::key_url::KeyUrls;
 use crate::telemetry::Metrics;
-use crate::translate::Modules;
+use crate::translate::{Modules, QuotaService};
 pub use report::{GroupStatus, Statuses};
 
 /// A checked gateway on its way to the proxies.
@@ -58,6 +58,8 @@ pub struct Context {
     pub reports: LoadReports,
     /// How Envoys get the filters' code.
     pub modules: watch::Receiver<Modules>,
+    /// Where Envoys ask for tokens.
+    pub quota: QuotaService,
     /// Time for proxies to accept one step; then the others go on.
     pub deadline: Duration,
     /// What is counted.

@@ -17,6 +17,7 @@ use crate::http::{self, Port, Sources};
 use crate::load_reports::LoadReports;
 use crate::load_reports::service::LoadService;
 use crate::modules::{Delivery, Told};
+use crate::quota::{self, QuotaServer};
 use crate::rollout::{Context, Rollout};
 use crate::settings::{Serve, Transport};
 use crate::source::Source;
@@ -28,6 +29,7 @@ use crate::source::module::ModuleError;
 use crate::source::port_tls::{PortFiles, PortTls, PortTlsError};
 use crate::source::watch::{Settle, Watch};
 use crate::telemetry::Metrics;
+use crate::translate::QuotaService;
 
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +72,7 @@ pub struct Server {
     follow: Follow,
     etcd: Option<Etcd>,
     modules: Told,
+    quota: QuotaServer,
     discovery: DiscoveryService,
     port: Option<(PortTls, Watch)>,
     load: LoadService,
@@ -86,11 +89,19 @@ impl Server {
         let source = open(settings).await?;
         let first = follow::first(&source).await?;
         let modules = Delivery::open(settings)?;
+        let store = settings.quota.store().map_err(StartError::Usage)?;
+        settings.quota.advertised(settings.quota.quota_address).map_err(StartError::Usage)?;
         let port = open_port(settings)?;
         let grpc = bind("grpc", settings.grpc_address)?;
         let http = bind("http", settings.http_address)?;
 
+        let (limits, known) = tokio::sync::watch::channel(Arc::new(quota::Limits::default()));
+        let counters = quota::Counters::new().context("can't make metrics")?;
+        let quota = QuotaServer::bind(settings.quota.quota_address, store, known, counters.clone())?;
+        let address = settings.quota.advertised(quota.address()).map_err(StartError::Usage)?;
+
         let metrics = Arc::new(Metrics::new().context("can't make metrics")?);
+        metrics.register(counters.collectors()).context("can't make metrics")?;
         let fetcher =
             KeyFetcher::new(KeyStore::new(&settings.state_dir)).context("can't make an HTTP client")?;
         let watch = Watch::new(Settle::of(settings)).context("can't watch files")?;
@@ -103,6 +114,7 @@ impl Server {
             key_urls: fetcher.subscribe(),
             reports: reports.clone(),
             modules: modules.subscribe(),
+            quota: QuotaService { address, timeout: settings.quota.quota_timeout },
             deadline: settings.rollout_deadline,
             metrics: Arc::clone(&metrics),
         });
@@ -116,6 +128,7 @@ impl Server {
             rollout,
             metrics: Arc::clone(&metrics),
             proxy_groups: proxy_groups.clone(),
+            limits,
         };
         let follow = Follow::start(source, first, parts);
         let fence = etcd.clone().map(|etcd| fence(etcd, follow.status(), Arc::clone(&groups)));
@@ -140,13 +153,14 @@ impl Server {
             cache,
             metrics,
             modules: store,
+            quota: quota.status(),
             port: Port::new(discovery.clone(), security, port.as_ref().map(|(port, _)| port.warnings())),
         };
         let interval = settings.load_reporting.load_report_interval;
         let load = LoadService::new(discovery.clone(), reports, interval);
         let visibility = settings.client_status.visibility;
         let client_status = ClientStatusService::new(discovery.clone(), visibility, AnswerLimits::default());
-        Ok(Self { grpc, http, follow, etcd, modules, discovery, port, load, client_status, sources })
+        Ok(Self { grpc, http, follow, etcd, modules, quota, discovery, port, load, client_status, sources })
     }
 
     /// Where Envoys connect, with the real port.
@@ -170,12 +184,14 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, etcd, modules, discovery, port, load, client_status, sources } = self;
+        let Self { grpc, http, follow, etcd, modules, quota, discovery, port, load, client_status, sources } =
+            self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
+        let mut quota = quota.start()?;
         let mut follow = tokio::spawn(follow.run());
         let mut etcd = tokio::spawn(async move {
             match etcd {
@@ -202,6 +218,7 @@ impl Server {
         tokio::select! {
             () = shutdown => {}
             () = &mut served => anyhow::bail!("the gRPC server ended"),
+            ended = quota.ended() => anyhow::bail!("the quota service ended: {ended:?}"),
             ended = &mut pages => anyhow::bail!("the HTTP server ended: {ended:?}"),
             ended = &mut follow => anyhow::bail!("nobody follows the configuration any more: {ended:?}"),
             ended = &mut etcd => anyhow::bail!("nobody follows etcd any more: {ended:?}"),
@@ -214,6 +231,7 @@ impl Server {
         etcd.abort();
         modules.abort();
         port.abort();
+        quota.stop().await?;
         served.await;
         // A page that is still read must not hold up the end.
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), pages).await;

@@ -2,6 +2,7 @@
 
 mod client_status;
 mod load_reports;
+mod quota;
 mod transport;
 
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ pub mod etcd;
 pub mod wasm;
 pub use client_status::ClientStatus;
 pub use load_reports::LoadReporting;
+pub use quota::{Quota, RedisTopology};
 pub use transport::{Age, Transport};
 
 /// Tollgate's control plane: pushes listeners, routes, clusters and filters to stock Envoys from YAML that is
@@ -152,6 +154,10 @@ pub struct Serve {
     /// Load reports.
     #[command(flatten)]
     pub load_reporting: LoadReporting,
+
+    /// The quota service.
+    #[command(flatten)]
+    pub quota: Quota,
 
     /// Client status.
     #[command(flatten)]

@@ -71,6 +71,17 @@ impl Metrics {
         Ok(Self { registry, reloads, config_ok, propagation })
     }
 
+    /// Adds what another part counts itself.
+    ///
+    /// # Errors
+    /// When a name is taken, which a test would show.
+    pub fn register(
+        &self,
+        collectors: Vec<Box<dyn prometheus::core::Collector>>,
+    ) -> Result<(), prometheus::Error> {
+        collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
+    }
+
     /// A changed configuration was read.
     pub fn reloaded(&self, accepted: bool) {
         self.reloads.with_label_values(&[if accepted { "accepted" } else { "rejected" }]).inc();

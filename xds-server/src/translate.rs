@@ -12,6 +12,7 @@
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
 //! | Runtime (RTDS) | `tollgate` | the group's runtime values |
 //! | Cluster (CDS) | `tollgate/wasm`, … | the filter's module, where Envoys fetch it |
+//! | Cluster (CDS) | `tollgate/quota` | the quota service, where a limit is shared |
 //! | Secret (SDS) | `certificate/NAME`, `trusted_ca/NAME` | the files of certificates and authorities that those name |
 //!
 //! No proto map here ever holds two entries: `envoy-types` keeps them in hash maps of random order, and equal
@@ -24,7 +25,7 @@ use std::time::Duration;
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
-use crate::gateway::model::{AuthProvider, Listener, PolicyRefs, VirtualHost};
+use crate::gateway::model::{AuthProvider, Listener, PolicyRefs, RateLimitPolicy, VirtualHost};
 use crate::gateway::scalar::{Name, PolicyRef};
 use crate::gateway::{Gateway, Problem};
 
@@ -35,6 +36,7 @@ mod keys;
 mod listener;
 mod module;
 mod proto;
+mod quota;
 mod route;
 mod runtime;
 mod secret;
@@ -43,6 +45,7 @@ mod tls;
 pub use filter::MODULES;
 pub use keys::KeySets;
 pub use module::Modules;
+pub use quota::QuotaService;
 
 /// One resource, encoded.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,6 +87,8 @@ pub struct Target<'a> {
     pub keys: &'a KeySets,
     /// How Envoys get the filters' code.
     pub modules: &'a Modules,
+    /// Where Envoys ask for tokens.
+    pub quota: &'a QuotaService,
 }
 
 /// All resources of the proxies whose node cluster is `group`. A group that the gateway doesn't name gets
@@ -110,6 +115,10 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
     if listeners(group, target.serving).any(|(_, listener)| !listener.api_listener) {
         let clusters = filter::module_clusters(target.modules);
         resources.extend(clusters.iter().map(|cluster| Resource::new(&*cluster.name, cluster)));
+    }
+    if target.present.iter().any(|gateway| asks_quota(group, gateway)) {
+        let cluster = quota::cluster(target.quota);
+        resources.push(Resource::new(&*cluster.name, &cluster));
     }
     resources.extend(secret::secrets(group, target));
     for (name, listener) in listeners(group, target.serving) {
@@ -177,6 +186,13 @@ pub fn clusters_of(gateway: &Gateway, listener: &Listener) -> BTreeSet<Name> {
         }
     }
     names
+}
+
+/// Whether a group has limits that it shares with others.
+fn asks_quota(group: &str, gateway: &Gateway) -> bool {
+    let names = listeners(group, gateway).flat_map(|(_, listener)| policies_of(listener).1);
+    let mut policies = names.filter_map(|name| gateway.policies.rate_limit.get(&name));
+    policies.any(RateLimitPolicy::is_shared)
 }
 
 /// Auth and rate limit policies that the listener's routes use.

@@ -51,6 +51,9 @@ pub struct Args {
     /// xds-server, status page and metrics
     #[arg(long, value_name = "PORT", default_value_t = Ports::default().xds_http, env = "TOLLGATE_XDS_HTTP_PORT")]
     xds_http_port: u16,
+    /// xds-server, the quota service
+    #[arg(long, value_name = "PORT", default_value_t = Ports::default().xds_quota, env = "TOLLGATE_XDS_QUOTA_PORT")]
+    xds_quota_port: u16,
     /// api-service, public
     #[arg(long, value_name = "PORT", default_value_t = Ports::default().api_public, env = "TOLLGATE_API_PUBLIC_PORT")]
     api_public_port: u16,
@@ -69,6 +72,7 @@ impl Args {
             sidecar_admin: self.sidecar_admin_port,
             xds_grpc: self.xds_grpc_port,
             xds_http: self.xds_http_port,
+            xds_quota: self.xds_quota_port,
             api_public: self.api_public_port,
             api_internal: self.api_internal_port,
         }

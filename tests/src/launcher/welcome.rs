@@ -17,6 +17,7 @@ pub(super) fn text(stack: &Stack) -> String {
         ("", ports.sidecar_admin, "its admin interface"),
         ("xds-server", ports.xds_grpc, "xDS for both Envoys"),
         ("", ports.xds_http, "/status, /metrics"),
+        ("", ports.xds_quota, "tokens of shared limits"),
         ("api-service", ports.api_public, "accounts, keys, catalogue"),
         ("", ports.api_internal, "introspection, /jwks.json"),
     ];

@@ -3,7 +3,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use xds_server::gateway::{SourceFile, load};
-use xds_server::translate::{KeySets, Modules, Target, check, translate};
+use std::time::Duration;
+use xds_server::translate::{KeySets, Modules, QuotaService, Target, check, translate};
 
 fuzz_target!(|text: &str| {
     let file = SourceFile { path: "gateway.yaml".into(), text: text.to_owned() };
@@ -21,7 +22,9 @@ fuzz_target!(|text: &str| {
         assert!(loaded.source_map.locate(problem).is_some(), "a problem without a place");
     }
     let modules = Modules::Folder("/wasm".into());
-    let target = Target { serving: gateway, present: &[gateway], keys: &keys, modules: &modules };
+    let address = "127.0.0.1:18002".parse().expect("an address");
+    let quota = QuotaService { address, timeout: Duration::from_millis(500) };
+    let target = Target { serving: gateway, present: &[gateway], keys: &keys, modules: &modules, quota: &quota };
     for group in gateway.proxies.keys() {
         assert!(translate(group.as_str(), target) == translate(group.as_str(), target), "not deterministic");
     }

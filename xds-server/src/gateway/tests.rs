@@ -149,6 +149,10 @@ fn a_mistake_is_shown_where_it_stands() {
         ("version: v1\npolicies: {rate_limit: {r: {limit: 100}}}\n".into(), "invalid type: integer `100`"),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 100/fortnight}}}\n".into(), "2:36 `100/fortnight` is no rate"),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 1/s, scope: galaxy}}}\n".into(), "unknown variant `galaxy`"),
+        (
+            "version: v1\npolicies: {rate_limit: {r: {limit: 1/30d, burst: 1300, scope: global}}}\n".into(),
+            "a full bucket would take more than a hundred years to refill",
+        ),
         ("version: v1\npolicies: {auth: {a: {any_of: []}}}\n".into(), "nobody could authenticate"),
         ("version: v1\npolicies: {auth: {a: {any_of: [{jwtt: {}}]}}}\n".into(), "2:33 unknown variant `jwtt` (did you mean `jwt`?)"),
         (

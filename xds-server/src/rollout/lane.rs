@@ -155,6 +155,7 @@ impl Lane {
                 present: &present,
                 keys: &keys,
                 modules: &self.context.modules.borrow().clone(),
+                quota: &self.context.quota,
             },
         );
         let mut builder = SnapshotBuilder::replacing(&self.published);

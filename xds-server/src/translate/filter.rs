@@ -13,7 +13,7 @@ use tollgate_filter_core::rate_limit::Limiter;
 use super::{KeySets, Modules, Target, any, module, named, route_policies};
 use crate::gateway::model::{
     Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Limit,
-    Listener, OnFailure, QuotaHeaders, RateLimitPolicy, Scope,
+    Listener, OnFailure, QuotaHeaders, RateLimitPolicy,
 };
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
@@ -71,6 +71,13 @@ pub(super) fn check(gateway: &Gateway, keys: &KeySets) -> Vec<Problem> {
         let policies = BTreeMap::from([(name.to_string(), rate_limit_policy(name, policy))]);
         if let Err(error) = Limiter::new(&config::RateLimitConfig { policies }) {
             note("rate_limit", name, error);
+        }
+    }
+    for name in gateway.listeners.values().flat_map(|listener| super::policies_of(listener).1) {
+        if gateway.policies.rate_limit.get(&name).is_some_and(RateLimitPolicy::is_shared) {
+            let pointer = format!("{}/scope", join("/policies/rate_limit", name.as_str()));
+            let message = "routes can't use a shared limit yet: it is for Envoy's own `ratelimit` filter";
+            problems.push(Problem::value(pointer, message));
         }
     }
     problems
@@ -223,13 +230,9 @@ fn rate_limit_config(name: &Name, target: Target<'_>) -> config::RateLimitConfig
 }
 
 fn rate_limit_policy(name: &Name, policy: &RateLimitPolicy) -> config::RateLimitPolicy {
-    let RateLimitPolicy { key, limit, burst, cost, shadow, also, headers, scope: Scope::Local } = policy;
-    let first = Limit { key: key.clone(), limit: *limit, burst: *burst, cost: *cost, shadow: *shadow };
-    // No name in the YAML holds a slash, so none is ever like that of a further limit.
-    let further = (2..).zip(also).map(|(number, also)| self::limit(format!("{name}/{number}"), also));
     config::RateLimitPolicy {
-        limits: std::iter::once(self::limit(name.to_string(), &first)).chain(further).collect(),
-        headers: match headers {
+        limits: policy.limits(name.as_str()).map(|(name, limit, _)| self::limit(name, &limit)).collect(),
+        headers: match policy.headers {
             QuotaHeaders::Always => config::QuotaHeaders::Always,
             QuotaHeaders::Limited => config::QuotaHeaders::Limited,
         },

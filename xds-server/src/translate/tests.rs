@@ -71,7 +71,14 @@ fn translate_all(serving: &Gateway, present: &[&Gateway]) -> Vec<Resource> {
 }
 
 fn translate_with(modules: &Modules, serving: &Gateway, present: &[&Gateway]) -> Vec<Resource> {
-    translate("edge", Target { serving, present, keys: &key_sets(present), modules })
+    translate("edge", Target { serving, present, keys: &key_sets(present), modules, quota: &quota() })
+}
+
+fn quota() -> QuotaService {
+    QuotaService {
+        address: "127.0.0.1:18002".parse().unwrap(),
+        timeout: std::time::Duration::from_millis(500),
+    }
 }
 
 fn modules(gateway: u8) -> Modules {
@@ -218,7 +225,13 @@ fn a_changed_module_changes_its_filters_and_what_brings_it_and_nothing_else() {
     let keys = KeySets::default();
     let of = |gateway_module| {
         let modules = modules(gateway_module);
-        let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules };
+        let target = Target {
+            serving: &gateway,
+            present: &[&gateway],
+            keys: &keys,
+            modules: &modules,
+            quota: &quota(),
+        };
         translate("sidecar", target).into_iter().map(|resource| (resource.name, resource.body)).collect()
     };
     let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (of(1), of(9));
@@ -275,7 +288,7 @@ clusters: {c: {endpoints: ['127.0.0.1:3'], tls: {ca: backends, sni: c, certifica
 /// Names of a group's secrets.
 fn secrets_of(group: &str, serving: &Gateway, present: &[&Gateway]) -> Vec<String> {
     let (keys, modules) = (key_sets(present), Modules::Folder("/wasm".into()));
-    translate(group, Target { serving, present, keys: &keys, modules: &modules })
+    translate(group, Target { serving, present, keys: &keys, modules: &modules, quota: &quota() })
         .into_iter()
         .filter(|resource| resource.type_url == Secret::type_url())
         .map(|resource| resource.name)
@@ -309,7 +322,10 @@ fn a_rotation_changes_the_secret_alone() {
     new.files.key_pairs.insert(gateway.certificates["public"].clone(), pair);
     let modules = Modules::Folder("/wasm".into());
     let all = |keys: &KeySets| {
-        translate("edge", Target { serving: &gateway, present: &[&gateway], keys, modules: &modules })
+        translate(
+            "edge",
+            Target { serving: &gateway, present: &[&gateway], keys, modules: &modules, quota: &quota() },
+        )
     };
     let (before, after) = (all(&old), all(&new));
     let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
@@ -323,6 +339,12 @@ fn a_rotation_changes_the_secret_alone() {
 fn a_group_that_is_not_named_gets_nothing() {
     let gateway = gateway(include_str!("../../../envoy-configs/gateway.yaml"));
     let keys = KeySets::default();
-    let target = Target { serving: &gateway, present: &[&gateway], keys: &keys, modules: &modules(1) };
+    let target = Target {
+        serving: &gateway,
+        present: &[&gateway],
+        keys: &keys,
+        modules: &modules(1),
+        quota: &quota(),
+    };
     assert_eq!(translate("stranger", target), []);
 }

@@ -69,7 +69,15 @@ fn the_schema_takes_what_the_reference_names() {
 fn serve(config: &Path) -> Command {
     let mut command = xds_server();
     command
-        .args(["serve", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"])
+        .args([
+            "serve",
+            "--grpc-address",
+            "127.0.0.1:0",
+            "--http-address",
+            "127.0.0.1:0",
+            "--quota-address",
+            "127.0.0.1:0",
+        ])
         .args(["--wasm-delivery", "file", "--config"])
         .arg(config);
     command.stderr(Stdio::piped());
@@ -117,7 +125,16 @@ fn serve_on_a_taken_port_exits_1_and_names_it() {
     std::fs::write(&path, GOOD).unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = xds_server()
-        .args(["serve", "--wasm-delivery", "file", "--grpc-address", &address, "--config"])
+        .args([
+            "serve",
+            "--wasm-delivery",
+            "file",
+            "--quota-address",
+            "127.0.0.1:0",
+            "--grpc-address",
+            &address,
+            "--config",
+        ])
         .arg(&path)
         .output()
         .unwrap();
@@ -153,7 +170,7 @@ fn sigterm_drains_and_exits_0() {
             assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
         }
     }
-    assert_eq!(told, ["grpc", "http"]);
+    assert_eq!(told, ["grpc", "http", "quota"]);
     assert_eq!(server.0.wait().unwrap().code(), Some(0));
 }
 

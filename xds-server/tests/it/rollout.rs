@@ -41,7 +41,8 @@ impl Running {
         let path = folder.path().join("gateway.yaml");
         std::fs::write(&path, text).unwrap();
         let always = ["xds-server", "serve", "--grpc-address", "127.0.0.1:0", "--wasm-delivery", "file"];
-        let always = always.into_iter().chain(["--quiet-period", "10ms", "--config", path.to_str().unwrap()]);
+        let always = always.into_iter().chain(["--quota-address", "127.0.0.1:0"]);
+        let always = always.chain(["--quiet-period", "10ms", "--config", path.to_str().unwrap()]);
         let Command::Serve(settings) = Cli::parse_from(always.chain(arguments.iter().copied())).command
         else {
             panic!("serve")

@@ -38,6 +38,7 @@ impl Server {
         std::fs::write(folder.path().join("gateway.yaml"), yaml(0)).unwrap();
         let mut process = xds_server()
             .args(["serve", "--grpc-address", "127.0.0.1:0", "--http-address", "127.0.0.1:0"])
+            .args(["--quota-address", "127.0.0.1:0"])
             .args([
                 "--wasm-delivery",
                 "file",

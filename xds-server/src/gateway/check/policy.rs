@@ -2,8 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use tollgate_filter_core::quota;
+
 use super::{known, within};
-use crate::gateway::model::{ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider};
+use crate::gateway::model::{
+    ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider, RateLimitPolicy, Scope,
+};
 use crate::gateway::position::join;
 use crate::gateway::report::Problem;
 use crate::gateway::scalar::Rate;
@@ -58,6 +62,7 @@ pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
         for (index, also) in policy.also.iter().enumerate() {
             limit(&format!("{pointer}/also/{index}"), (also.limit, also.burst, also.cost), problems);
         }
+        shared(&pointer, name.as_str(), policy, problems);
     }
 }
 
@@ -67,6 +72,24 @@ fn limit(pointer: &str, (limit, burst, cost): (Rate, Option<u64>, u64), problems
     }
     // More than a full bucket holds would refuse every request.
     within(&format!("{pointer}/cost"), "cost", cost, 1..=burst.unwrap_or(limit.requests).max(1), problems);
+}
+
+/// What the arithmetic of shared buckets needs.
+fn shared(pointer: &str, name: &str, policy: &RateLimitPolicy, problems: &mut Vec<Problem>) {
+    for (index, (_, limit, _)) in
+        policy.limits(name).enumerate().filter(|(_, (_, _, scope))| *scope == Scope::Global)
+    {
+        let requests = limit.limit.requests;
+        if quota::Limit::new(requests, limit.limit.period.get(), limit.burst.unwrap_or(requests)).is_none() {
+            let pointer = match index.checked_sub(1) {
+                None => format!("{pointer}/limit"),
+                Some(also) => format!("{pointer}/also/{also}/limit"),
+            };
+            let problem =
+                Problem::value(pointer, "a full bucket would take more than a hundred years to refill");
+            problems.push(problem.help("a lower `burst` refills sooner"));
+        }
+    }
 }
 
 /// Where a provider finds its credential, and whose it must be.

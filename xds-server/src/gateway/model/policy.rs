@@ -257,7 +257,7 @@ pub struct RateLimitPolicy {
     /// Further limits that must hold as well. What one refuses costs the others nothing.
     #[serde(default)]
     pub also: Vec<Limit>,
-    /// Who shares the bucket. Default `local`.
+    /// Who shares the buckets, of further limits, too. Default `local`.
     #[serde(default)]
     pub scope: Scope,
     /// Which responses tell what is left, as `RateLimit`, `RateLimit-Policy` and `X-RateLimit-*`. Default `always`.
@@ -282,6 +282,8 @@ pub struct Limit {
     /// Whether it only counts what it would refuse. Default false.
     #[serde(default)]
     pub shadow: bool,
+    /// Who shares the bucket. Default: as the policy has it.
+    pub scope: Option<Scope>,
 }
 
 /// Which responses tell a caller its quota.
@@ -296,6 +298,27 @@ pub enum QuotaHeaders {
 }
 
 impl RateLimitPolicy {
+    /// All its limits, with who shares each, and the names they have beyond the YAML: that of the policy, which is called
+    /// `name`, then `NAME/2` and so on. No name in the YAML holds a slash, so none is ever like that of a further limit.
+    pub fn limits(&self, name: &str) -> impl Iterator<Item = (String, Limit, Scope)> {
+        let Self { key, limit, burst, cost, shadow, .. } = self;
+        let (key, scope) = (key.clone(), Some(self.scope));
+        let first = Limit { key, limit: *limit, burst: *burst, cost: *cost, shadow: *shadow, scope };
+        let further =
+            (2..).zip(&self.also).map(move |(number, also)| (format!("{name}/{number}"), also.clone()));
+        let all = std::iter::once((name.to_owned(), first)).chain(further);
+        all.map(|(name, limit)| {
+            let scope = limit.scope.unwrap_or(self.scope);
+            (name, limit, scope)
+        })
+    }
+
+    /// Whether other Envoys share one of its buckets.
+    pub fn is_shared(&self) -> bool {
+        let further = self.also.iter().filter_map(|limit| limit.scope);
+        std::iter::once(self.scope).chain(further).any(|scope| scope == Scope::Global)
+    }
+
     fn key() -> Vec<KeyPart> {
         vec![KeyPart::ClientAddress]
     }
@@ -328,4 +351,7 @@ pub enum Scope {
     /// All workers of one Envoy.
     #[default]
     Local,
+    /// All Envoys that ask the same quota service, or quota services on the same Redis. Together, and from a cold start
+    /// on, they admit no more than the limit and the burst.
+    Global,
 }
