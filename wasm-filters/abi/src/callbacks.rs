@@ -22,14 +22,35 @@ pub trait Module: Default {
     fn response_headers(&mut self, stream: u32);
     /// A call ended; without headers, it failed.
     fn http_call_response(&mut self, token: u32, headers: usize, body_size: usize);
+    /// A gRPC call was answered with `size` bytes (`Some`), or failed. Only where exported.
+    fn grpc_response(&mut self, _token: u32, _size: Option<usize>) {}
     /// A context is gone, `root`'s or a stream's.
     fn delete(&mut self, context: u32);
 }
 
-/// Exports a [`Module`] to the proxy: `export!(Filter)`, or `export!(Filter, response_headers)` where responses matter.
+/// Exports a [`Module`] to the proxy: `export!(Filter)`, or `export!(Filter, response_headers)` where responses matter,
+/// or `export!(Filter, response_headers, grpc)` where it makes gRPC calls, too.
 /// Nothing else is exported, as each exported callback costs every stream an entry into the VM.
 #[macro_export]
 macro_rules! export {
+    ($module:ty, response_headers, grpc) => {
+        $crate::export!($module, response_headers);
+
+        #[allow(unsafe_code)]
+        mod exported_grpc {
+            use $crate::Module as _;
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_grpc_receive(_context: u32, token: u32, size: usize) {
+                super::exported::with(|module| module.grpc_response(token, Some(size)));
+            }
+
+            #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_grpc_close(_context: u32, token: u32, _status: u32) {
+                super::exported::with(|module| module.grpc_response(token, None));
+            }
+        }
+    };
     ($module:ty, response_headers) => {
         $crate::export!($module);
 

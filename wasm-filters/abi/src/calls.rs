@@ -40,6 +40,7 @@ pub enum Map {
 }
 
 const CALL_RESPONSE_BODY: u32 = 4;
+const GRPC_RECEIVE_BUFFER: u32 = 5;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const LOG_ERROR: u32 = 4;
 const REQUEST_STREAM: u32 = 0;
@@ -88,6 +89,11 @@ pub fn configuration(size: usize) -> Result<Vec<u8>> {
 /// The first `max` bytes of the body of a call's response.
 pub fn http_call_body(max: usize) -> Result<Vec<u8>> {
     buffer(CALL_RESPONSE_BODY, max)
+}
+
+/// The first `max` bytes of a gRPC response.
+pub fn grpc_message(max: usize) -> Result<Vec<u8>> {
+    buffer(GRPC_RECEIVE_BUFFER, max)
 }
 
 fn buffer(buffer: u32, max: usize) -> Result<Vec<u8>> {
@@ -196,6 +202,46 @@ pub fn send_http_call(call: &HttpCall<'_>) -> Result<u32> {
             call.body.len(),
             trailers.as_ptr(),
             trailers.len(),
+            timeout,
+            &raw mut token,
+        )
+    })?;
+    Ok(token)
+}
+
+/// A unary gRPC call.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcCall<'a> {
+    /// Envoy's name of the other service, or an encoded `envoy.config.core.v3.GrpcService`.
+    pub upstream: &'a [u8],
+    /// Its gRPC service, in full.
+    pub service: &'a str,
+    /// The method.
+    pub method: &'a str,
+    /// The encoded request.
+    pub message: &'a [u8],
+    /// How long to wait.
+    pub timeout: Duration,
+}
+
+/// Sends a gRPC call; what comes of it comes with the token that is returned.
+pub fn send_grpc_call(call: &GrpcCall<'_>) -> Result<u32> {
+    let metadata = serialize(&[]);
+    let timeout = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX);
+    let mut token = 0;
+    // SAFETY: the host reads what it is passed, and writes four bytes to `token`.
+    done(unsafe {
+        raw::proxy_grpc_call(
+            call.upstream.as_ptr(),
+            call.upstream.len(),
+            call.service.as_ptr(),
+            call.service.len(),
+            call.method.as_ptr(),
+            call.method.len(),
+            metadata.as_ptr(),
+            metadata.len(),
+            call.message.as_ptr(),
+            call.message.len(),
             timeout,
             &raw mut token,
         )

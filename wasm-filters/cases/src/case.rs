@@ -150,7 +150,7 @@ impl Case {
             policies: BTreeMap::new(),
         };
         let (auth, rate_limit) = match self.config.clone() {
-            Config::Auth(auth) => (auth, RateLimitConfig { policies: BTreeMap::new() }),
+            Config::Auth(auth) => (auth, RateLimitConfig { policies: BTreeMap::new(), quota: None }),
             Config::RateLimit(rate_limit) => (nothing, rate_limit),
             Config::Gateway(both) => (both.auth, both.rate_limit),
         };

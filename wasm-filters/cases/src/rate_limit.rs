@@ -288,7 +288,7 @@ fn keys() -> Vec<Case> {
 /// `limit` requests an hour.
 fn policy(key: impl IntoIterator<Item = KeyPart>, limit: u64, burst: u64) -> Limit {
     let (name, key) = (String::new(), key.into_iter().collect());
-    Limit { name, key, limit, period_ms: HOUR_MS, burst, cost: 1, shadow: false }
+    Limit { name, key, limit, period_ms: HOUR_MS, burst, cost: 1, shadow: false, global: None }
 }
 
 /// For cases that wait: long enough that the steps between the waits take less.
@@ -304,7 +304,7 @@ fn config(p: Limit) -> RateLimitConfig {
 fn several(limits: Vec<Limit>, headers: QuotaHeaders) -> RateLimitConfig {
     let names = (1..).map(|number| if number == 1 { "p".to_owned() } else { format!("p/{number}") });
     let limits = limits.into_iter().zip(names).map(|(limit, name)| Limit { name, ..limit }).collect();
-    RateLimitConfig { policies: [("p".to_owned(), RateLimitPolicy { limits, headers })].into() }
+    RateLimitConfig { policies: [("p".to_owned(), RateLimitPolicy { limits, headers })].into(), quota: None }
 }
 
 fn both(p: Limit, q: Limit) -> RateLimitConfig {

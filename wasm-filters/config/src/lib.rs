@@ -203,6 +203,19 @@ pub struct Introspection {
 pub struct RateLimitConfig {
     /// Policies by name, as routes refer to them.
     pub policies: BTreeMap<String, RateLimitPolicy>,
+    /// Who is asked for the tokens of shared limits. `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaService>,
+}
+
+/// The quota service (`envoy.service.ratelimit.v3.RateLimitService`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaService {
+    /// Envoy cluster to call.
+    pub cluster: String,
+    /// How long to wait for an answer, in milliseconds.
+    pub timeout_ms: u64,
 }
 
 /// How often one group of routes may be called.
@@ -233,6 +246,20 @@ pub struct Limit {
     pub cost: u64,
     /// Whether it only counts what it would refuse.
     pub shadow: bool,
+    /// How the bucket is shared with other Envoys. `None`: it is this Envoy's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub global: Option<GlobalLimit>,
+}
+
+/// A bucket that several Envoys share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GlobalLimit {
+    /// How long granted tokens may be used, in milliseconds.
+    pub lease_ms: u64,
+    /// While the quota service can't be asked, up to so much of the limit passes as this Envoy alone counts, in percent.
+    /// `None`: such requests get 503.
+    pub alone_percent: Option<u32>,
 }
 
 /// Which responses tell a caller its quota.

@@ -50,15 +50,17 @@ const BACKOFF: [u64; 2] = [200_000_000, 2_000_000_000];
 /// How long a limit that the service does not know is not asked for again.
 const UNKNOWN: u64 = 1_000_000_000;
 
-/// What a policy says of its leases.
+/// What a limit says of its leases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
-    /// The policy's name.
+    /// The limit's name.
     pub policy: String,
     /// Time that refills one token, in nanoseconds, rounded up.
     pub token: u64,
     /// Tokens of a full bucket.
     pub burst: u64,
+    /// Tokens that a request takes: at least 1, at most `burst`.
+    pub cost: u64,
     /// How long a lease is, in nanoseconds.
     pub lease: u64,
 }
@@ -66,7 +68,7 @@ pub struct Terms {
 /// What a request gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Taken {
-    /// A token.
+    /// Its tokens.
     Token(Outcome),
     /// None: the key is over its limit.
     Over(Outcome),
@@ -90,7 +92,7 @@ pub struct Refill {
 /// A number of tokens of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tokens {
-    /// Its policy.
+    /// Its limit.
     pub terms: Arc<Terms>,
     /// The key, as [`Leases::take`] had it.
     pub key: Rc<[u8]>,
@@ -158,7 +160,7 @@ impl Leases {
         }
     }
 
-    /// Takes a token of `key` at `now`, in nanoseconds.
+    /// Takes what a request costs from `key` at `now`, in nanoseconds.
     pub fn take(&mut self, key: &[u8], terms: &Arc<Terms>, now: u64) -> Taken {
         let away = self.is_away(now);
         let (failing, crowded) = (self.failures > 0, self.due.len() >= MAX_WAITING);
@@ -174,7 +176,7 @@ impl Leases {
             // Somebody has to find out whether it is back, but nobody has to wait for it.
             (Taken::Away, true)
         } else {
-            entry.waiting = entry.waiting.saturating_add(1);
+            entry.waiting = entry.waiting.saturating_add(entry.terms.cost);
             (Taken::Wait, true)
         };
         if wants && !away && !crowded && entry.stage == Stage::Idle {
@@ -183,6 +185,13 @@ impl Leases {
             self.due.push(key);
         }
         taken
+    }
+
+    /// Puts back what a request took at `now`, which is refused for another reason. What can't be put back counts as used.
+    pub fn put_back(&mut self, key: &[u8], now: u64) {
+        if let Some(entry) = self.find(key) {
+            entry.put_back(now);
+        }
     }
 
     /// Whether a call should be made soon.
@@ -230,16 +239,20 @@ impl Leases {
             let ends = call.sent.saturating_add(ask.terms.lease);
             let Some(entry) = self.find(&ask.key) else { continue };
             entry.settle();
+            let mut unusable = None;
             match *answer {
                 Answer::Granted { tokens, remaining } => {
                     entry.grant(tokens, call.sent, ends, remaining);
                     if tokens < ask.tokens {
                         entry.over(now, Duration::from_nanos(ask.terms.token));
                     }
+                    // Too few for one request: another worker may have the rest.
+                    unusable = entry.give_up();
                 }
                 Answer::Over(retry_after) => entry.over(now, retry_after),
                 Answer::Unknown => entry.unknown_until = now.saturating_add(UNKNOWN),
             }
+            give_back(&mut self.returns, unusable);
         }
     }
 
@@ -316,7 +329,7 @@ impl Leases {
         for generation in [&mut self.young, &mut self.old] {
             generation.retain(|entry| {
                 entry.begin(now);
-                give_back(returns, entry);
+                give_back(returns, entry.take_left());
                 entry.is_in_use(now)
             });
         }
@@ -334,7 +347,7 @@ impl Leases {
             if self.young.len() >= self.capacity {
                 for mut entry in std::mem::replace(&mut self.old, std::mem::take(&mut self.young)) {
                     entry.abandon();
-                    give_back(&mut self.returns, &mut entry);
+                    give_back(&mut self.returns, entry.take_left());
                 }
             }
             self.young.insert_unique(hash, entry, |entry| xxh3_64_with_seed(&entry.key, seed));
@@ -360,9 +373,8 @@ impl Leases {
     }
 }
 
-fn give_back(returns: &mut Vec<Tokens>, entry: &mut Entry) {
-    let tokens = std::mem::take(&mut entry.left);
-    if tokens > 0 && returns.len() < MAX_WAITING {
-        returns.push(Tokens { terms: Arc::clone(&entry.terms), key: Rc::clone(&entry.key), tokens });
+fn give_back(returns: &mut Vec<Tokens>, tokens: Option<Tokens>) {
+    if returns.len() < MAX_WAITING {
+        returns.extend(tokens);
     }
 }

@@ -9,32 +9,37 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tollgate_filter_config::{self as config, KeyPart, QuotaHeaders, RateLimitConfig, RateLimitPolicy};
+use tollgate_filter_config::{
+    self as config, KeyPart, QuotaHeaders, QuotaService, RateLimitConfig, RateLimitPolicy,
+};
 
-use crate::bucket::{Bucket, Outcome};
+use crate::bucket::Bucket;
 use crate::headers as names;
 use crate::problem::{LocalResponse, whole_seconds};
-use crate::slots::{Evicted, Place, Slot};
-use crate::{ConfigError, config_error};
+use crate::quota::MAX_TOKENS;
+use crate::slots::Evicted;
+use crate::{ConfigError, config_error, lease};
 
+mod counting;
 mod fields;
+mod global;
 mod leases;
 #[cfg(test)]
 mod tests;
 
+use counting::{Counted, Counting, Taken};
 use fields::Fields;
 pub use fields::Quota;
+use global::Global;
+pub use global::Waiting;
 use leases::Leases;
-
-/// How often a slot is tried before giving up. A try is lost only when another worker wrote the same slot in
-/// the microsecond between, so with any number of workers this is far more than ever happens.
-const MAX_TRIES: usize = 64;
 
 /// The rate-limit filter's configuration, compiled.
 #[derive(Debug)]
 pub struct Limiter {
     policies: BTreeMap<String, Policy>,
     leases: Leases,
+    service: Option<QuotaService>,
 }
 
 /// One policy.
@@ -49,9 +54,11 @@ struct Policy {
 struct Limit {
     name: String,
     key: Vec<KeyPart>,
+    /// Of a limit that is shared: what this Envoy counts in while nobody can say.
     bucket: Bucket,
     cost: u64,
     shadow: bool,
+    global: Option<Global>,
     fields: Rc<Fields>,
 }
 
@@ -89,6 +96,8 @@ pub enum Decision {
     Limit(LocalResponse),
     /// It cannot be counted, so it does not pass.
     Unavailable(LocalResponse),
+    /// It waits for tokens, until a call to the quota service has ended; see [`Limiter::decide_again`].
+    Wait(Waiting<'static>),
 }
 
 /// How a request goes on.
@@ -115,10 +124,16 @@ impl Limiter {
             .iter()
             .map(|(name, policy)| Ok((name.clone(), Policy::new(name, policy)?)))
             .collect::<Result<_, ConfigError>>()?;
-        Ok(Self { policies, leases: Leases::new() })
+        Ok(Self { policies, leases: Leases::new(), service: config.quota.clone() })
     }
 
-    /// Decides on a request on a route with `policy`. `seed` must be the same in all workers.
+    /// Who is asked for the tokens of shared limits.
+    pub fn quota_service(&self) -> Option<&QuotaService> {
+        self.service.as_ref()
+    }
+
+    /// Decides on a request on a route with `policy`. `seed` must be the same in all workers; `leases` are needed where
+    /// a limit is shared.
     pub fn decide(
         &self,
         policy: &str,
@@ -126,39 +141,78 @@ impl Limiter {
         slots: &dyn SharedSlots,
         seed: u64,
         now: Duration,
+        leases: Option<&mut lease::Leases>,
     ) -> Decision {
-        let Some(policy) = self.policies.get(policy) else {
+        let counting = Counting::new(slots, &self.leases, leases, seed, now);
+        self.decide_with(Waiting::first(policy), Some(request), counting)
+    }
+
+    /// Decides again on a request that waited, after a call has ended.
+    pub fn decide_again(
+        &self,
+        waiting: Waiting<'static>,
+        slots: &dyn SharedSlots,
+        seed: u64,
+        now: Duration,
+        leases: &mut lease::Leases,
+    ) -> Decision {
+        self.decide_with(waiting, None, Counting::new(slots, &self.leases, Some(leases), seed, now))
+    }
+
+    /// Goes through all limits: one that refuses decides at once; one that waits has the others ask, too, and all give
+    /// back until then.
+    fn decide_with(
+        &self,
+        mut waiting: Waiting<'_>,
+        request: Option<&dyn KeySource>,
+        mut counting: Counting<'_>,
+    ) -> Decision {
+        let Some(policy) = self.policies.get(&*waiting.policy) else {
             let detail = "the route's rate limit policy is not known here yet";
             return unavailable("unknown_policy", detail);
         };
-        let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
-        let shared = Shared { slots, leases: &self.leases, now };
         let mut allowed = Allowed::default();
         let mut quota = Quota::default();
-        let mut taken = Vec::new();
-        for limit in &policy.limits {
-            let place = Place::of(&limit.key(request), seed);
-            let outcome = match shared.take(&limit.bucket, place, limit.cost) {
-                Ok((outcome, evicted)) => {
+        let (mut taken, mut waits) = (Vec::new(), false);
+        for (index, limit) in policy.limits.iter().enumerate() {
+            if let (Some(request), None) = (request, waiting.keys.get(index)) {
+                waiting.keys.push(limit.key(request));
+            }
+            // Whoever waited has the keys of all.
+            let Some(key) = waiting.keys.get(index) else { continue };
+            let (outcome, place) = match counting.count(limit, key, waiting.may_wait()) {
+                Counted::Here(outcome, evicted, place) => {
                     allowed.evicted |= evicted == Evicted::Bucket;
-                    outcome
+                    (outcome, Some(place))
                 }
-                Err(HostFailure) if limit.shadow => continue,
-                Err(HostFailure) => {
-                    shared.give_back(&taken);
+                Counted::Leased(outcome) => (outcome, None),
+                // What only counts neither refuses nor holds up.
+                Counted::Wait | Counted::Nobody if limit.shadow => continue,
+                Counted::Wait => {
+                    waits = true;
+                    continue;
+                }
+                Counted::Nobody => {
+                    counting.give_back(&waiting.keys, &taken);
                     return unavailable("counter_unavailable", "the request cannot be counted now");
                 }
             };
+            if outcome.allowed {
+                taken.push(Taken { index, limit, place });
+            }
             if limit.shadow {
                 allowed.shadowed |= !outcome.allowed;
                 continue;
             }
             quota.push(&limit.fields, &outcome);
             if !outcome.allowed {
-                shared.give_back(&taken);
+                counting.give_back(&waiting.keys, &taken);
                 return Decision::Limit(limited(&quota, outcome.retry_after));
             }
-            taken.push((&limit.bucket, place, limit.cost));
+        }
+        if waits {
+            counting.give_back(&waiting.keys, &taken);
+            return Decision::Wait(waiting.again());
         }
         allowed.quota = Some(quota).filter(|_| policy.headers == QuotaHeaders::Always);
         Decision::Allow(allowed)
@@ -202,6 +256,16 @@ impl Limit {
         let Some(bucket) = Bucket::new(config.limit, period, config.burst) else {
             return refuse("limit", "makes no bucket");
         };
+        let (global, bucket) = match &config.global {
+            None => (None, bucket),
+            Some(_) if config.cost > MAX_TOKENS => {
+                return refuse("cost", "is more than a shared bucket grants");
+            }
+            Some(global) => match Global::new(config, global) {
+                Some((global, share)) => (Some(global), share),
+                None => return refuse("limit", "makes no bucket that can be shared"),
+            },
+        };
         let fields = Rc::new(Fields::new(&config.name, config.limit, period));
         Ok(Self {
             name: config.name.clone(),
@@ -209,6 +273,7 @@ impl Limit {
             bucket,
             cost: config.cost,
             shadow: config.shadow,
+            global,
             fields,
         })
     }
@@ -249,60 +314,6 @@ fn limited(quota: &Quota, retry_after: Duration) -> LocalResponse {
     .with_header("retry-after", whole_seconds(retry_after).to_string());
     quota.headers(|name, value| response.headers.push((name, value.to_owned())));
     response
-}
-
-/// The buckets, wherever their tokens are.
-struct Shared<'a> {
-    slots: &'a dyn SharedSlots,
-    leases: &'a Leases,
-    now: u64,
-}
-
-impl Shared<'_> {
-    /// Takes tokens from the bucket at `place`, exactly once whatever the other workers do: the slot is
-    /// written only if it is still what was read.
-    fn take(&self, bucket: &Bucket, place: Place, tokens: u64) -> Result<(Outcome, Evicted), HostFailure> {
-        if let Some(outcome) = self.leases.take(bucket, place, tokens, self.now) {
-            return Ok((outcome, Evicted::Nothing));
-        }
-        for _ in 0..MAX_TRIES {
-            let (bytes, version) = self.slots.read(place.slot)?;
-            let mut slot = Slot::new(bytes);
-            let tat = slot.tat(place.fingerprint);
-            let outcome = bucket.take(tat, tokens, self.now);
-            if outcome.tat == tat {
-                // Nothing to write: a refused request costs nothing.
-                return Ok((outcome, Evicted::Nothing));
-            }
-            let lease = if outcome.allowed { leases::share(outcome.remaining) } else { 0 };
-            let tat = outcome.tat.saturating_add(bucket.time_of(lease));
-            let evicted = slot.put(place.fingerprint, tat, self.now);
-            if self.slots.write(place.slot, slot.as_bytes(), version)? {
-                self.leases.grant(place, lease, outcome.remaining, self.now);
-                return Ok((outcome, evicted));
-            }
-        }
-        Err(HostFailure)
-    }
-
-    /// Puts tokens back that a refused request took. What can't be put back is lost, and admits less.
-    fn give_back(&self, taken: &[(&Bucket, Place, u64)]) {
-        for (bucket, place, tokens) in taken {
-            if self.leases.give_back(*place, *tokens) {
-                continue;
-            }
-            for _ in 0..MAX_TRIES {
-                let Ok((bytes, version)) = self.slots.read(place.slot) else { break };
-                let mut slot = Slot::new(bytes);
-                let tat = bucket.give_back(slot.tat(place.fingerprint), *tokens);
-                slot.put(place.fingerprint, tat, self.now);
-                match self.slots.write(place.slot, slot.as_bytes(), version) {
-                    Ok(false) => {}
-                    Ok(true) | Err(HostFailure) => break,
-                }
-            }
-        }
-    }
 }
 
 fn unavailable(code: &str, detail: &str) -> Decision {

@@ -34,6 +34,12 @@ pub enum Count {
     Evicted,
     /// Requests that a limit in shadow mode would have refused.
     Shadowed,
+    /// Calls to the quota service.
+    QuotaCalls,
+    /// Calls to the quota service that failed.
+    QuotaFailures,
+    /// Requests that waited for tokens.
+    Waited,
 }
 
 const AUTH: [(Count, &str); 6] = [
@@ -44,12 +50,15 @@ const AUTH: [(Count, &str); 6] = [
     (Count::AuthCacheHits, "tollgate.auth.cache_hits"),
     (Count::Introspections, "tollgate.auth.introspections"),
 ];
-const RATE_LIMIT: [(Count, &str); 5] = [
+const RATE_LIMIT: [(Count, &str); 8] = [
     (Count::LimitAllowed, "tollgate.rate_limit.allowed"),
     (Count::Limited, "tollgate.rate_limit.limited"),
     (Count::LimitUnavailable, "tollgate.rate_limit.unavailable"),
     (Count::Evicted, "tollgate.rate_limit.evicted"),
     (Count::Shadowed, "tollgate.rate_limit.shadowed"),
+    (Count::QuotaCalls, "tollgate.rate_limit.quota_calls"),
+    (Count::QuotaFailures, "tollgate.rate_limit.quota_failures"),
+    (Count::Waited, "tollgate.rate_limit.waited"),
 ];
 
 /// The counts of one VM.
@@ -72,8 +81,13 @@ impl Counters {
 
     /// Counts one.
     pub fn add(&mut self, count: Count) {
+        self.add_many(count, 1);
+    }
+
+    /// Counts so many.
+    pub fn add_many(&mut self, count: Count, many: u64) {
         if let Some((pending, _)) = self.counts.get_mut(count as usize) {
-            *pending = pending.saturating_add(1);
+            *pending = pending.saturating_add(many);
         }
     }
 

@@ -7,6 +7,7 @@
 //! request headers ─► route metadata ─► all headers ─► time ─► decisions ─► headers to change, one call each
 //! response headers ─► headers of the limit, where there was one
 //! each second ─► counters
+//! a millisecond after a shared limit ran low ─► one call to the quota service, for all that did
 //! ```
 //!
 //! [`Vm`] is one virtual machine; [`Auth`], [`RateLimit`] and [`Both`] say which filter it is.
@@ -15,6 +16,7 @@ mod counters;
 mod host;
 mod kind;
 mod plugin;
+mod refill;
 mod shared;
 mod source;
 mod vm;

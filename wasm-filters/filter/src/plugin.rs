@@ -13,18 +13,20 @@ use crate::shared;
 pub struct Plugin {
     /// Decides.
     pub parts: Parts,
+    /// Its context.
+    pub root: u32,
     /// Seed of the hash of a limit's keys, the same in all workers.
     pub seed: u64,
 }
 
 impl Plugin {
     /// Reads the plugin configuration, `size` bytes of JSON, and prepares what workers share.
-    pub fn load<K: Kind>(size: usize) -> Result<Self, ConfigError> {
+    pub fn load<K: Kind>(root: u32, size: usize) -> Result<Self, ConfigError> {
         // Hash seeds are constant on this target; the nanosecond of the configuration is not.
         let seed = abi::current_time_nanos();
         let parts = K::load(&abi::configuration(size).unwrap_or_default(), seed)?;
         // Buckets stay as they are, so that a new configuration goes on counting where the old one was.
         let seed = if parts.limiter.is_some() { shared::prepare(seed) } else { seed };
-        Ok(Self { parts, seed })
+        Ok(Self { parts, root, seed })
     }
 }

@@ -10,12 +10,13 @@ use tollgate_filter_core::auth::{Allowed, Decision, Pending};
 use tollgate_filter_core::headers::{self, HeaderMap};
 use tollgate_filter_core::parts::Route;
 use tollgate_filter_core::problem::LocalResponse;
-use tollgate_filter_core::rate_limit::{self, Quota};
+use tollgate_filter_core::rate_limit::{self, Limiter, Quota};
 
 use crate::counters::{self, Count, Counters};
 use crate::host::{self, BoringSsl};
 use crate::kind::Kind;
 use crate::plugin::Plugin;
+use crate::refill::{Queued, Refill};
 use crate::shared::EnvoySlots;
 use crate::source::Source;
 
@@ -26,6 +27,8 @@ pub struct Vm<K> {
     streams: BTreeMap<u32, Stream>,
     /// The stream that waits for each call.
     calls: BTreeMap<u32, u32>,
+    /// Where a limit is shared.
+    refill: Option<Refill>,
     counters: Counters,
     kind: PhantomData<K>,
 }
@@ -33,6 +36,8 @@ pub struct Vm<K> {
 enum Stream {
     /// Introspection was asked.
     Waiting(Box<Waiting>),
+    /// It waits for tokens.
+    Queued(Box<Queued>),
     /// Its response tells what is left.
     Counted(Quota),
 }
@@ -52,6 +57,7 @@ impl<K> Default for Vm<K> {
             plugins: BTreeMap::new(),
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
+            refill: None,
             counters: Counters::default(),
             kind: PhantomData,
         }
@@ -60,9 +66,15 @@ impl<K> Default for Vm<K> {
 
 impl<K: Kind> Module for Vm<K> {
     fn configure(&mut self, root: u32, size: usize) -> bool {
-        match Plugin::load::<K>(size) {
+        match Plugin::load::<K>(root, size) {
             Ok(plugin) => {
                 self.counters.define(&plugin.parts);
+                if let Some(service) = plugin.parts.limiter.as_ref().and_then(Limiter::quota_service) {
+                    match &mut self.refill {
+                        Some(refill) => refill.configure(service),
+                        None => self.refill = Some(Refill::new(service.clone(), plugin.seed)),
+                    }
+                }
                 self.plugins.insert(root, Rc::new(plugin));
                 abi::set_tick_period(counters::PERIOD);
                 true
@@ -75,7 +87,23 @@ impl<K: Kind> Module for Vm<K> {
     }
 
     fn tick(&mut self) {
+        if let Some(refill) = &mut self.refill {
+            let calls = refill.tick();
+            self.counters.add_many(Count::QuotaCalls, calls.made);
+            self.counters.add_many(Count::QuotaFailures, calls.failed);
+            self.settle();
+        }
         self.counters.flush();
+    }
+
+    fn grpc_response(&mut self, token: u32, size: Option<usize>) {
+        if let Some(refill) = &mut self.refill {
+            refill.response(token, size);
+            if size.is_none() {
+                self.counters.add(Count::QuotaFailures);
+            }
+            self.settle();
+        }
     }
 
     fn request_headers(&mut self, root: Option<u32>, stream: u32) -> Action {
@@ -107,7 +135,7 @@ impl<K: Kind> Module for Vm<K> {
         match self.streams.remove(&context) {
             // The call dies with the stream, and nothing more is heard of it.
             Some(Stream::Waiting(waiting)) => drop(self.calls.remove(&waiting.call)),
-            Some(Stream::Counted(_)) => {}
+            Some(Stream::Queued(_) | Stream::Counted(_)) => {}
             None if self.plugins.remove(&context).is_some() => {
                 // The VM may go with it.
                 self.counters.flush();
@@ -122,7 +150,7 @@ impl<K: Kind> Vm<K> {
     fn start(&mut self, plugin: &Rc<Plugin>, stream: u32) -> Option<Action> {
         let route = plugin.parts.route(&host::route_policies().ok()?)?;
         let Some(auth) = &plugin.parts.auth else {
-            return Some(self.limit(plugin, &route, stream, &Source::AsItIs, None));
+            return Some(self.limit(plugin, &route, stream, &Source::AsItIs, None).action());
         };
         let pairs = abi::header_pairs(Map::Request).ok()?;
         let headers = headers::decode(&pairs)?;
@@ -161,7 +189,7 @@ impl<K: Kind> Vm<K> {
 
     fn decided<'h>(
         &mut self,
-        plugin: &Plugin,
+        plugin: &Rc<Plugin>,
         route: &Route,
         stream: u32,
         headers: &HeaderMap<'h>,
@@ -171,11 +199,12 @@ impl<K: Kind> Vm<K> {
         match decision {
             Decision::Allow(allowed) => {
                 self.count_allowed(&allowed);
-                let action = self.limit(plugin, route, stream, &Source::Decided(headers, &allowed), now);
-                if action == Action::Continue {
+                let limited = self.limit(plugin, route, stream, &Source::Decided(headers, &allowed), now);
+                // A request that waits has its headers changed before: nothing of it is known later.
+                if limited != Limited::Answered {
                     host::apply(&allowed);
                 }
-                action
+                limited.action()
             }
             Decision::Deny(response) => {
                 self.counters.add(match response.status {
@@ -203,17 +232,55 @@ impl<K: Kind> Vm<K> {
 
     fn limit(
         &mut self,
-        plugin: &Plugin,
+        plugin: &Rc<Plugin>,
         route: &Route,
         stream: u32,
         source: &Source<'_, '_>,
         now: Option<Duration>,
-    ) -> Action {
+    ) -> Limited {
         let (Some(limiter), Some(policy)) = (&plugin.parts.limiter, &route.rate_limit) else {
-            return Action::Continue;
+            return Limited::Continue;
         };
         let now = now.unwrap_or_else(host::now);
-        match limiter.decide(policy, source, &EnvoySlots, plugin.seed, now) {
+        let leases = self.refill.as_mut().map(|refill| &mut refill.refills.leases);
+        let decision = limiter.decide(policy, source, &EnvoySlots, plugin.seed, now, leases);
+        let limited = self.limited(plugin, stream, decision);
+        if let Some(refill) = &mut self.refill {
+            refill.wake(plugin.root, stream);
+        }
+        limited
+    }
+
+    /// Tries again for the streams that wait, once a call has ended.
+    fn settle(&mut self) {
+        let Some(refill) = &mut self.refill else { return };
+        for stream in refill.refills.ready() {
+            // It may be gone, and its number may be another's.
+            if !matches!(self.streams.get(&stream), Some(Stream::Queued(_))) {
+                continue;
+            }
+            let Some(Stream::Queued(queued)) = self.streams.remove(&stream) else { continue };
+            let Queued { plugin, waiting } = *queued;
+            let (Some(limiter), Some(refill)) = (&plugin.parts.limiter, &mut self.refill) else { continue };
+            let leases = &mut refill.refills.leases;
+            let now = host::now();
+            let decision = limiter.decide_again(waiting, &EnvoySlots, plugin.seed, now, leases);
+            if abi::set_effective_context(stream).is_err() {
+                continue;
+            }
+            if self.limited(&plugin, stream, decision) == Limited::Continue {
+                let _ = abi::continue_request();
+            }
+            let _ = abi::set_effective_context(plugin.root);
+        }
+        // For this plugin's context; the others tick in their own time.
+        if let Some(refill) = &mut self.refill {
+            abi::set_tick_period(refill.next_tick().unwrap_or(counters::PERIOD));
+        }
+    }
+
+    fn limited(&mut self, plugin: &Rc<Plugin>, stream: u32, decision: rate_limit::Decision) -> Limited {
+        match decision {
             rate_limit::Decision::Allow(allowed) => {
                 self.counters.add(Count::LimitAllowed);
                 if allowed.evicted {
@@ -225,17 +292,42 @@ impl<K: Kind> Vm<K> {
                 if let Some(quota) = allowed.quota {
                     self.streams.insert(stream, Stream::Counted(quota));
                 }
-                Action::Continue
+                Limited::Continue
             }
             rate_limit::Decision::Limit(response) => {
                 self.counters.add(Count::Limited);
-                answer(&response)
+                answer(&response);
+                Limited::Answered
             }
             rate_limit::Decision::Unavailable(response) => {
                 self.counters.add(Count::LimitUnavailable);
-                answer(&response)
+                answer(&response);
+                Limited::Answered
+            }
+            rate_limit::Decision::Wait(waiting) => {
+                self.counters.add(Count::Waited);
+                let queued = Queued { plugin: Rc::clone(plugin), waiting };
+                self.streams.insert(stream, Stream::Queued(Box::new(queued)));
+                if let Some(refill) = &mut self.refill {
+                    refill.wait(stream);
+                }
+                Limited::Waits
             }
         }
+    }
+}
+
+/// What a limit makes of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Limited {
+    Continue,
+    Waits,
+    Answered,
+}
+
+impl Limited {
+    fn action(self) -> Action {
+        if self == Self::Continue { Action::Continue } else { Action::Pause }
     }
 }
 

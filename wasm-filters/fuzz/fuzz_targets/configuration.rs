@@ -65,7 +65,7 @@ fuzz_target!(|bytes: &[u8]| {
     let slots = Slots::default();
     for name in config.rate_limit.policies.keys() {
         for now in [0, 1, 1_700_000_000] {
-            let _ = limiter.decide(name, &Request, &slots, 1, Duration::from_secs(now));
+            let _ = limiter.decide(name, &Request, &slots, 1, Duration::from_secs(now), None);
         }
     }
 });

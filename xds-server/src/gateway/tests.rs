@@ -150,6 +150,22 @@ fn a_mistake_is_shown_where_it_stands() {
         ("version: v1\npolicies: {rate_limit: {r: {limit: 100/fortnight}}}\n".into(), "2:36 `100/fortnight` is no rate"),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 1/s, scope: galaxy}}}\n".into(), "unknown variant `galaxy`"),
         (
+            "version: v1\npolicies: {rate_limit: {r: {limit: 1/s, lease: 1s}}}\n".into(),
+            "2:48 `lease` says nothing of a bucket that no other Envoy shares (write `scope: global`, or leave it out)",
+        ),
+        (
+            "version: v1\npolicies: {rate_limit: {r: {limit: 1/s, scope: global, lease: 10ms}}}\n".into(),
+            "2:63 the lease in milliseconds is 10, but must be between 100 and 60000",
+        ),
+        (
+            "version: v1\npolicies: {rate_limit: {r: {limit: 1/s, scope: global, failure_share: 50}}}\n".into(),
+            "nothing is shared: requests that can't be counted are denied",
+        ),
+        (
+            "version: v1\npolicies: {rate_limit: {r: {limit: 1/s, also: [{limit: 1/30d, burst: 1300, scope: global}]}}}\n".into(),
+            "2:56 a full bucket would take more than a hundred years to refill",
+        ),
+        (
             "version: v1\npolicies: {rate_limit: {r: {limit: 1/30d, burst: 1300, scope: global}}}\n".into(),
             "a full bucket would take more than a hundred years to refill",
         ),

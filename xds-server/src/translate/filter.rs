@@ -10,10 +10,10 @@ use tollgate_filter_core::ConfigError;
 use tollgate_filter_core::auth::Authenticator;
 use tollgate_filter_core::rate_limit::Limiter;
 
-use super::{KeySets, Modules, Target, any, module, named, route_policies};
+use super::{KeySets, Modules, Target, any, module, named, quota, route_policies};
 use crate::gateway::model::{
     Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Limit,
-    Listener, OnFailure, QuotaHeaders, RateLimitPolicy,
+    Listener, OnFailure, QuotaHeaders, RateLimitPolicy, Scope,
 };
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
@@ -24,6 +24,9 @@ const GATEWAY: &str = "gateway";
 
 /// The modules of all filters; each is in a file `NAME.wasm`.
 pub const MODULES: [&str; 1] = [GATEWAY];
+
+/// How long a lease is, unless the policy says.
+const LEASE_MS: u64 = 2_000;
 
 /// A filter of a listener.
 pub(super) struct Filter {
@@ -69,15 +72,8 @@ pub(super) fn check(gateway: &Gateway, keys: &KeySets) -> Vec<Problem> {
     }
     for (name, policy) in &gateway.policies.rate_limit {
         let policies = BTreeMap::from([(name.to_string(), rate_limit_policy(name, policy))]);
-        if let Err(error) = Limiter::new(&config::RateLimitConfig { policies }) {
+        if let Err(error) = Limiter::new(&config::RateLimitConfig { policies, quota: None }) {
             note("rate_limit", name, error);
-        }
-    }
-    for name in gateway.listeners.values().flat_map(|listener| super::policies_of(listener).1) {
-        if gateway.policies.rate_limit.get(&name).is_some_and(RateLimitPolicy::is_shared) {
-            let pointer = format!("{}/scope", join("/policies/rate_limit", name.as_str()));
-            let message = "routes can't use a shared limit yet: it is for Envoy's own `ratelimit` filter";
-            problems.push(Problem::value(pointer, message));
         }
     }
     problems
@@ -226,12 +222,18 @@ fn rate_limit_config(name: &Name, target: Target<'_>) -> config::RateLimitConfig
     let policies = used(name, target, |refs| named(&refs.rate_limit), |gateway| &gateway.policies.rate_limit);
     let policies =
         policies.into_iter().map(|(name, policy)| (name.to_string(), rate_limit_policy(name, policy)));
-    config::RateLimitConfig { policies: policies.collect() }
+    let policies: BTreeMap<String, config::RateLimitPolicy> = policies.collect();
+    let mut limits = policies.values().flat_map(|policy| &policy.limits);
+    let quota = limits.any(|limit| limit.global.is_some()).then(|| config::QuotaService {
+        cluster: quota::CLUSTER.into(),
+        timeout_ms: u64::try_from(target.quota.timeout.as_millis()).unwrap_or(u64::MAX),
+    });
+    config::RateLimitConfig { policies, quota }
 }
 
 fn rate_limit_policy(name: &Name, policy: &RateLimitPolicy) -> config::RateLimitPolicy {
     config::RateLimitPolicy {
-        limits: policy.limits(name.as_str()).map(|(name, limit, _)| self::limit(name, &limit)).collect(),
+        limits: policy.limits(name.as_str()).map(|limit| self::limit(policy, limit)).collect(),
         headers: match policy.headers {
             QuotaHeaders::Always => config::QuotaHeaders::Always,
             QuotaHeaders::Limited => config::QuotaHeaders::Limited,
@@ -239,7 +241,7 @@ fn rate_limit_policy(name: &Name, policy: &RateLimitPolicy) -> config::RateLimit
     }
 }
 
-fn limit(name: String, limit: &Limit) -> config::Limit {
+fn limit(policy: &RateLimitPolicy, (name, limit, scope): (String, Limit, Scope)) -> config::Limit {
     let part = |part: &KeyPart| match part {
         KeyPart::Consumer => config::KeyPart::Consumer,
         KeyPart::ClientAddress => config::KeyPart::ClientAddress,
@@ -255,6 +257,13 @@ fn limit(name: String, limit: &Limit) -> config::Limit {
         burst: limit.burst.unwrap_or(limit.limit.requests),
         cost: limit.cost,
         shadow: limit.shadow,
+        global: (scope == Scope::Global).then(|| config::GlobalLimit {
+            lease_ms: policy.lease.map_or(LEASE_MS, |lease| lease.as_millis()),
+            alone_percent: match policy.on_failure.unwrap_or_default() {
+                OnFailure::Deny => None,
+                OnFailure::Allow => Some(policy.failure_share.unwrap_or(100)),
+            },
+        }),
     }
 }
 
@@ -270,7 +279,7 @@ pub(super) fn module_clusters(modules: &Modules) -> Vec<Cluster> {
             claim_headers: Vec::new(),
             policies: BTreeMap::new(),
         },
-        rate_limit: config::RateLimitConfig { policies: BTreeMap::new() },
+        rate_limit: config::RateLimitConfig { policies: BTreeMap::new(), quota: None },
     };
     module::clusters(modules, [(GATEWAY, json(&nothing))])
 }

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Terms, sizing};
+use super::{Terms, Tokens, sizing};
 use crate::bucket::Outcome;
 
 /// Tokens of one grant.
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub key: Rc<[u8]>,
     pub terms: Arc<Terms>,
     pub stage: Stage,
-    /// Requests that found nothing since the service was last asked.
+    /// Tokens that requests did not find since the service was last asked.
     pub waiting: u64,
     /// Tokens of leases that are over, to be given back.
     pub left: u64,
@@ -90,22 +90,61 @@ impl Entry {
         }
     }
 
-    /// Takes a token, after [`Self::begin`].
+    /// Ends all leases if they hold too few tokens for one request: what goes back.
+    pub fn give_up(&mut self) -> Option<Tokens> {
+        if self.held() >= self.terms.cost {
+            return None;
+        }
+        self.abandon();
+        self.take_left()
+    }
+
+    /// What is to be given back, once.
+    pub fn take_left(&mut self) -> Option<Tokens> {
+        let tokens = std::mem::take(&mut self.left);
+        (tokens > 0).then(|| Tokens { terms: Arc::clone(&self.terms), key: Rc::clone(&self.key), tokens })
+    }
+
+    /// Takes what a request costs, all or nothing, after [`Self::begin`].
     pub fn take(&mut self, now: u64) -> bool {
         self.last_use = now;
-        let Some(grant) = self.grants.iter_mut().find(|grant| grant.tokens > 0) else { return false };
-        grant.tokens -= 1;
-        self.used = self.used.saturating_add(1);
+        let cost = self.terms.cost;
+        if self.held() < cost {
+            return false;
+        }
+        let mut missing = cost;
+        for grant in &mut self.grants {
+            let taken = grant.tokens.min(missing);
+            grant.tokens -= taken;
+            missing -= taken;
+        }
+        self.used = self.used.saturating_add(cost);
         true
+    }
+
+    /// Puts back what a request took at the same `now`: to the lease that ends first, so that none lasts longer for it.
+    pub fn put_back(&mut self, now: u64) {
+        let cost = self.terms.cost;
+        self.used = self.used.saturating_sub(cost);
+        let live = self.grants.iter_mut().filter(|grant| (grant.from..grant.until).contains(&now));
+        match live.min_by_key(|grant| grant.until) {
+            Some(grant) => grant.tokens = grant.tokens.saturating_add(cost),
+            None => self.left = self.left.saturating_add(cost),
+        }
     }
 
     pub fn tokens(&mut self, now: u64) -> u64 {
         self.begin(now);
+        self.held()
+    }
+
+    fn held(&self) -> u64 {
         self.grants.iter().map(|grant| grant.tokens).sum()
     }
 
     pub fn is_low(&self) -> bool {
-        self.grants.iter().map(|grant| grant.tokens).sum::<u64>() <= self.size / 4
+        let held = self.held();
+        held <= self.size / 4 || held < self.terms.cost
     }
 
     pub fn is_over(&self, now: u64) -> bool {
@@ -125,7 +164,7 @@ impl Entry {
 
     /// How many tokens to ask for; from now on what is used counts anew.
     pub fn ask(&mut self, now: u64) -> u64 {
-        let held = self.grants.iter().map(|grant| grant.tokens).sum();
+        let held = self.held();
         let elapsed = self.asked.map(|asked| now.saturating_sub(asked));
         let demand =
             sizing::Demand { used: self.used, elapsed, waiting: self.waiting, held, size: self.size };
@@ -169,7 +208,7 @@ impl Entry {
 
     /// What the response says.
     pub fn outcome(&self, allowed: bool, now: u64) -> Outcome {
-        let held: u64 = self.grants.iter().map(|grant| grant.tokens).sum();
+        let held = self.held();
         let remaining = if allowed { held.saturating_add(self.remaining).min(self.terms.burst) } else { 0 };
         let missing = self.terms.burst.saturating_sub(remaining);
         let retry_after = match allowed {

@@ -7,7 +7,7 @@ use crate::quota::MAX_TOKENS;
 pub(super) const LONGEST_PAUSE: u64 = 1_000_000_000;
 /// Shortest time, which is what a call costs anyway, and the longest that a fast limit is polled at.
 const POLL: [u64; 2] = [5_000_000, 100_000_000];
-/// Tokens that a new key gets beyond those that wait, at most.
+/// Requests whose tokens a new key gets beyond those that wait, at most.
 const HEADROOM: u64 = 8;
 /// By how much an ask may outgrow what was held before.
 const GROWTH: u64 = 4;
@@ -18,7 +18,7 @@ pub(super) struct Demand {
     pub used: u64,
     /// How long, in nanoseconds. `None`: it is new.
     pub elapsed: Option<u64>,
-    /// Requests that wait.
+    /// Tokens that requests wait for.
     pub waiting: u64,
     /// Tokens still held.
     pub held: u64,
@@ -30,19 +30,20 @@ pub(super) struct Demand {
 /// and uses what it has; not more than a quarter of the bucket, so that others get their share; and always enough for
 /// those that wait. A key that is new starts small, as most keys of many are seen once.
 pub(super) fn ask(terms: &Terms, demand: &Demand) -> u64 {
-    let share = (terms.burst / 4).max(1);
+    let share = (terms.burst / 4).max(terms.cost);
+    let headroom = HEADROOM.saturating_mul(terms.cost);
     let wanted = match demand.elapsed {
-        None => demand.waiting.saturating_add(HEADROOM.min(terms.burst / 16)),
+        None => demand.waiting.saturating_add(headroom.min(terms.burst / 16)),
         Some(elapsed) => {
             let horizon = u128::from(terms.lease / 2);
             // What came in less than a millisecond says little of a second.
             let rate = u128::from(demand.used) * horizon / u128::from(elapsed.max(1_000_000));
-            let most = demand.size.max(HEADROOM).saturating_mul(GROWTH);
+            let most = demand.size.max(headroom).saturating_mul(GROWTH);
             let wanted = u64::try_from(rate).unwrap_or(u64::MAX).min(most);
             wanted.saturating_add(demand.waiting).saturating_sub(demand.held)
         }
     };
-    wanted.min(share).max(demand.waiting.min(terms.burst)).clamp(1, MAX_TOKENS)
+    wanted.min(share).max(demand.waiting.min(terms.burst)).clamp(terms.cost.clamp(1, MAX_TOKENS), MAX_TOKENS)
 }
 
 /// How long a key that got nothing, or less than it asked for, is over its limit: as the service said, but for fast limits
@@ -61,7 +62,7 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn terms(rate: u64, burst: u64) -> Terms {
-        Terms { policy: "p".into(), token: SECOND / rate, burst, lease: 2 * SECOND }
+        Terms { policy: "p".into(), token: SECOND / rate, burst, cost: 1, lease: 2 * SECOND }
     }
 
     #[test]
@@ -82,6 +83,15 @@ mod tests {
         assert_eq!(ask(&terms(10, 10), &new), 1);
         let hot = Demand { used: 10, elapsed: Some(1_000), waiting: 2, held: 0, size: 9 };
         assert_eq!(ask(&terms(10, 10), &hot), 2, "a quarter");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_enough_for_a_request() {
+        let dear = Terms { cost: 5, ..terms(10, 10) };
+        let low = Demand { used: 5, elapsed: Some(SECOND), waiting: 0, held: 4, size: 9 };
+        assert_eq!(ask(&dear, &low), 5);
+        let new = Demand { used: 0, elapsed: None, waiting: 10, held: 0, size: 0 };
+        assert_eq!(ask(&dear, &new), 10, "two requests wait");
     }
 
     #[test]

@@ -11,7 +11,7 @@ const START: u64 = 1_800_000_000 * SECOND;
 const TIMEOUT: u64 = SECOND / 2;
 
 fn terms(rate: u64, burst: u64) -> Arc<Terms> {
-    Arc::new(Terms { policy: "p".into(), token: SECOND.div_ceil(rate), burst, lease: 2 * SECOND })
+    Arc::new(Terms { policy: "p".into(), token: SECOND.div_ceil(rate), burst, cost: 1, lease: 2 * SECOND })
 }
 
 fn granted(tokens: u64) -> Answer {
@@ -155,6 +155,31 @@ fn a_limit_that_the_service_does_not_know_is_not_asked_for_all_the_time() {
 }
 
 #[test]
+fn requests_take_what_they_cost_or_nothing_and_put_it_back() {
+    let terms = Arc::new(Terms { cost: 4, ..Terms::clone(&terms(1_000, 1_000)) });
+    let mut leases = leased(&terms, 10);
+    for _ in 0..20 {
+        assert!(allowed(&leases.take(b"k", &terms, START)));
+        leases.put_back(b"k", START);
+    }
+    let taken: Vec<bool> = (0..4).map(|_| allowed(&leases.take(b"k", &terms, START))).collect();
+    assert_eq!((taken, leases.held(START)), (vec![true, true, false, false], 2));
+    leases.put_back(b"k", START);
+    let over = START + terms.lease;
+    let refill = leases.refill(over, TIMEOUT).unwrap();
+    assert_eq!(refill.returns.iter().map(|tokens| tokens.tokens).sum::<u64>(), 6, "no lease lasts longer");
+}
+
+#[test]
+fn tokens_too_few_for_a_request_go_back_at_once() {
+    let terms = Arc::new(Terms { cost: 4, ..Terms::clone(&terms(1, 10)) });
+    let mut leases = leased(&terms, 3);
+    assert!(matches!(leases.take(b"k", &terms, START), Taken::Over(_)));
+    let refill = leases.refill(START + MS, TIMEOUT).unwrap();
+    assert_eq!(refill.returns.iter().map(|tokens| tokens.tokens).collect::<Vec<_>>(), [3]);
+}
+
+#[test]
 fn a_million_keys_take_bounded_memory_and_what_they_held_goes_back() {
     let terms = terms(1_000, 1_000);
     let mut leases = Leases::new(1_000, 7);
@@ -174,6 +199,12 @@ fn a_million_keys_take_bounded_memory_and_what_they_held_goes_back() {
     assert!(back > 990_000, "{back}");
 }
 
+/// Tokens that are to be given back: until they are, others may be granted what the bucket refilled meanwhile.
+fn going_back(leases: &Leases) -> u64 {
+    let left = leases.young.iter().chain(&leases.old).map(|entry| entry.left);
+    left.chain(leases.returns.iter().map(|tokens| tokens.tokens)).sum()
+}
+
 /// The whole: a service with one bucket, and workers.
 struct World {
     limit: Limit,
@@ -181,11 +212,11 @@ struct World {
     now: u64,
     terms: Arc<Terms>,
     workers: Vec<Leases>,
-    /// Calls on their way, with what the service granted, until when, to which worker.
-    answers: Vec<(usize, u64, Vec<Answer>, u64, u64)>,
-    /// Grants that were lost with a worker or an answer are over at this time: until then a bound may count them.
+    /// Calls on their way, to which worker, with what the service granted.
+    answers: Vec<(usize, u64, Vec<Answer>, u64)>,
+    /// When each token was used.
     admitted: Vec<u64>,
-    /// At each moment: time, admitted so far, tokens of leases that are not over.
+    /// At each moment: time, admitted so far, tokens of leases that are not over, or not given back yet.
     history: Vec<(u64, u64, u64)>,
 }
 
@@ -193,6 +224,8 @@ struct World {
 enum Step {
     Wait(u64),
     Request(usize),
+    /// A request that another limit refuses, so that it puts back what it took.
+    Refused(usize),
     Call(usize),
     /// The answer to the oldest call arrives.
     Answer,
@@ -204,8 +237,8 @@ enum Step {
 }
 
 impl World {
-    fn new(rate: u64, burst: u64, workers: usize, lease: u64) -> Self {
-        let terms = Terms { policy: "p".into(), token: SECOND.div_ceil(rate), burst, lease };
+    fn new(rate: u64, (burst, cost): (u64, u64), workers: usize, lease: u64) -> Self {
+        let terms = Terms { policy: "p".into(), token: SECOND.div_ceil(rate), burst, cost, lease };
         Self {
             limit: Limit::new(rate, Duration::from_secs(1), burst).unwrap(),
             state: Micros::default(),
@@ -225,14 +258,20 @@ impl World {
             Step::Request(worker) => {
                 let terms = Arc::clone(&self.terms);
                 if allowed(&self.workers[worker % count].take(b"k", &terms, now)) {
-                    self.admitted.push(now);
+                    self.admitted.extend((0..self.terms.cost).map(|_| now));
+                }
+            }
+            Step::Refused(worker) => {
+                let terms = Arc::clone(&self.terms);
+                if allowed(&self.workers[worker % count].take(b"k", &terms, now)) {
+                    self.workers[worker % count].put_back(b"k", now);
                 }
             }
             Step::Call(worker) => {
                 let worker = worker % count;
                 if let Some(refill) = self.workers[worker].refill(now, TIMEOUT) {
                     let (answers, tokens) = self.serve(&refill);
-                    self.answers.push((worker, refill.id, answers, now + self.terms.lease, tokens));
+                    self.answers.push((worker, refill.id, answers, tokens));
                 }
             }
             Step::LoseCall(worker) => {
@@ -243,7 +282,7 @@ impl World {
             }
             Step::Answer | Step::LoseAnswer if self.answers.is_empty() => {}
             Step::Answer => {
-                let (worker, id, answers, _, _) = self.answers.remove(0);
+                let (worker, id, answers, _) = self.answers.remove(0);
                 self.workers[worker].answered(id, &answers, now);
             }
             Step::LoseAnswer => {
@@ -257,9 +296,9 @@ impl World {
             }
         }
         let now = self.now;
-        let held: u64 = self.workers.iter_mut().map(|worker| worker.held(now)).sum();
-        let travelling: u64 =
-            self.answers.iter().filter(|answer| answer.3 > now).map(|answer| answer.4).sum();
+        let held: u64 = self.workers.iter_mut().map(|worker| worker.held(now) + going_back(worker)).sum();
+        // One that arrives when it is over is given back.
+        let travelling: u64 = self.answers.iter().map(|answer| answer.3).sum();
         self.history.push((now, self.admitted.len() as u64, held + travelling));
     }
 
@@ -290,6 +329,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (0..40_000_000_u64).prop_map(Step::Wait),
         1 => (0..3_000_000_000_u64).prop_map(Step::Wait),
         12 => worker.clone().prop_map(Step::Request),
+        4 => worker.clone().prop_map(Step::Refused),
         5 => worker.clone().prop_map(Step::Call),
         5 => Just(Step::Answer),
         1 => Just(Step::LoseAnswer),
@@ -303,10 +343,10 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
     #[test]
     fn all_workers_together_keep_the_bound_in_every_window(
-        rate in 1..500_u64, burst in 1..200_u64, workers in 1..5_usize, lease_ms in 100..3_000_u64,
+        rate in 1..500_u64, burst in 1..200_u64, cost in 1..9_u64, workers in 1..5_usize, lease_ms in 100..3_000_u64,
         steps in steps(),
     ) {
-        let mut world = World::new(rate, burst, workers, lease_ms * MS);
+        let mut world = World::new(rate, (burst, cost.min(burst)), workers, lease_ms * MS);
         for step in steps {
             world.step(step);
         }
@@ -326,7 +366,7 @@ proptest! {
 fn one_worker_gets_what_the_limit_gives() {
     for rate in [20, 300, 2_000] {
         // A client that always wants more: over ten seconds it gets the burst and the rate, but for what a poll misses.
-        let mut world = World::new(rate, rate, 1, 2 * SECOND);
+        let mut world = World::new(rate, (rate, 1), 1, 2 * SECOND);
         for _ in 0..10_000 {
             for _ in 0..(rate / 500 + 2) {
                 world.step(Step::Request(0));

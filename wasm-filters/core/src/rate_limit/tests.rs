@@ -9,6 +9,7 @@ use serde_json::json;
 use tollgate_filter_config::CONSUMER_HEADER;
 
 use super::*;
+use crate::slots::Place;
 
 #[derive(Default)]
 struct Request {
@@ -102,7 +103,7 @@ fn workers_admit_exactly_the_burst_together() {
             scope.spawn(|| {
                 let limiter = limiter(json!([]), 1, 100);
                 for _ in 0..200 {
-                    let decision = limiter.decide("p", &Request::default(), &shared, 1, NOW);
+                    let decision = limiter.decide("p", &Request::default(), &shared, 1, NOW, None);
                     admitted.fetch_add(usize::from(is_allowed(&decision)), Ordering::Relaxed);
                 }
             });
@@ -114,7 +115,7 @@ fn workers_admit_exactly_the_burst_together() {
 #[test]
 fn over_the_limit_says_when_to_come_back() {
     let (limiter, shared) = (limiter(json!([]), 1, 2), Shared::default());
-    let decide = || limiter.decide("p", &Request::default(), &shared, 1, NOW);
+    let decide = || limiter.decide("p", &Request::default(), &shared, 1, NOW, None);
     let Decision::Allow(Allowed { quota: Some(quota), evicted: false, shadowed: false }) = decide() else {
         panic!("refused")
     };
@@ -165,8 +166,8 @@ fn each_part_of_the_key_tells_callers_apart() {
     ];
     for (index, (key, first, second, apart)) in cases.iter().enumerate() {
         let (limiter, shared) = (limiter(key.clone(), 1, 1), Shared::default());
-        assert!(is_allowed(&limiter.decide("p", first, &shared, 1, NOW)));
-        assert_eq!(is_allowed(&limiter.decide("p", second, &shared, 1, NOW)), *apart, "case {index}");
+        assert!(is_allowed(&limiter.decide("p", first, &shared, 1, NOW, None)));
+        assert_eq!(is_allowed(&limiter.decide("p", second, &shared, 1, NOW, None)), *apart, "case {index}");
     }
 }
 
@@ -188,8 +189,8 @@ fn address_loses_only_its_port() {
 fn what_cannot_be_counted_does_not_pass() {
     let limiter = limiter(json!([]), 1, 1);
     for decision in [
-        limiter.decide("other", &Request::default(), &Shared::default(), 1, NOW),
-        limiter.decide("p", &Request::default(), &Broken, 1, NOW),
+        limiter.decide("other", &Request::default(), &Shared::default(), 1, NOW, None),
+        limiter.decide("p", &Request::default(), &Broken, 1, NOW, None),
     ] {
         let Decision::Unavailable(response) = decision else { panic!("{decision:?}") };
         assert_eq!(response.status, 503);
@@ -226,7 +227,7 @@ fn what_one_limit_refuses_costs_the_others_nothing() {
     ]));
     let decide = |last| {
         let request = Request { address: address(last), ..Request::default() };
-        limiter.decide("p", &request, &shared, 1, NOW)
+        limiter.decide("p", &request, &shared, 1, NOW, None)
     };
     assert!(is_allowed(&decide(1)));
     for _ in 0..5 {
@@ -242,7 +243,8 @@ fn what_one_limit_refuses_costs_the_others_nothing() {
 fn a_request_takes_what_it_costs() {
     let limiter = several(json!([with(json!({ "burst": 7, "cost": 3 }))]));
     let shared = Shared::default();
-    let allowed = (0..4).filter(|_| is_allowed(&limiter.decide("p", &Request::default(), &shared, 1, NOW)));
+    let allowed =
+        (0..4).filter(|_| is_allowed(&limiter.decide("p", &Request::default(), &shared, 1, NOW, None)));
     assert_eq!(allowed.count(), 2);
 }
 
@@ -251,21 +253,117 @@ fn a_limit_in_shadow_mode_counts_and_refuses_nothing() {
     let limiter = several(json!([with(json!({ "shadow": true }))]));
     let shared = Shared::default();
     for shadowed in [false, true, true] {
-        let Decision::Allow(allowed) = limiter.decide("p", &Request::default(), &shared, 1, NOW) else {
+        let Decision::Allow(allowed) = limiter.decide("p", &Request::default(), &shared, 1, NOW, None) else {
             panic!("refused")
         };
         assert_eq!(allowed.shadowed, shadowed);
     }
-    assert!(is_allowed(&limiter.decide("p", &Request::default(), &Broken, 1, NOW)));
+    assert!(is_allowed(&limiter.decide("p", &Request::default(), &Broken, 1, NOW, None)));
 }
 
 #[test]
 fn most_requests_of_a_large_bucket_reach_no_shared_data() {
     let (limiter, shared) = (limiter(json!([]), 1_000_000, 1_000_000), Shared::default());
     for _ in 0..10_000 {
-        assert!(is_allowed(&limiter.decide("p", &Request::default(), &shared, 1, NOW)));
+        assert!(is_allowed(&limiter.decide("p", &Request::default(), &shared, 1, NOW, None)));
     }
     assert_eq!(shared.next.load(Ordering::Relaxed), 1);
+}
+
+/// A limit that all Envoys share, with `changes` to it.
+fn shared(changes: serde_json::Value) -> serde_json::Value {
+    let mut limit = with(json!({
+        "limit": 1000, "burst": 1000, "global": { "lease_ms": 2000, "alone_percent": null },
+    }));
+    for (name, value) in changes.as_object().unwrap() {
+        limit[name] = value.clone();
+    }
+    limit
+}
+
+/// Answers the call that is due, whose asks are granted as many tokens each, or none.
+fn answer(leases: &mut lease::Leases, tokens: u64) -> usize {
+    let now = u64::try_from(NOW.as_nanos()).unwrap();
+    let refill = leases.refill(now, 1_000_000_000).unwrap();
+    let answer = match tokens {
+        0 => lease::Answer::Over(Duration::from_secs(3)),
+        tokens => lease::Answer::Granted { tokens, remaining: 0 },
+    };
+    leases.answered(refill.id, &vec![answer; refill.returns.len() + refill.asks.len()], now);
+    refill.asks.len()
+}
+
+fn held(leases: &mut lease::Leases) -> u64 {
+    leases.held(u64::try_from(NOW.as_nanos()).unwrap())
+}
+
+#[test]
+fn a_request_of_several_shared_limits_waits_for_one_call_and_holds_nothing_meanwhile() {
+    let limiter = several(json!([
+        with(json!({ "name": "own", "burst": 1 })),
+        shared(json!({ "name": "a", "cost": 2 })),
+        shared(json!({ "name": "b", "key": ["client_address"], "cost": 3 })),
+    ]));
+    let (slots, mut leases) = (Shared::default(), lease::Leases::new(10, 1));
+    let decision = limiter.decide("p", &Request::default(), &slots, 1, NOW, Some(&mut leases));
+    let Decision::Wait(waiting) = decision else { panic!("{decision:?}") };
+    assert_eq!(answer(&mut leases, 9), 2, "both ask at once");
+    let decision = limiter.decide_again(waiting, &slots, 1, NOW, &mut leases);
+    let Decision::Allow(Allowed { quota: Some(quota), .. }) = decision else { panic!("{decision:?}") };
+    let mut told = String::new();
+    quota.headers(|name, value| told.push_str(if name == "ratelimit" { value } else { "" }));
+    assert_eq!(told, r#""own";r=0;t=1, "a";r=7;t=1, "b";r=6;t=1"#);
+    assert_eq!(held(&mut leases), 7 + 6);
+}
+
+#[test]
+fn what_a_later_limit_refuses_is_put_back_into_the_lease() {
+    let limiter = several(json!([
+        shared(json!({ "name": "a", "cost": 2 })),
+        with(json!({ "name": "own", "key": ["client_address"] })),
+    ]));
+    let (slots, mut leases) = (Shared::default(), lease::Leases::new(10, 1));
+    let decision = limiter.decide("p", &Request::default(), &slots, 1, NOW, Some(&mut leases));
+    let Decision::Wait(waiting) = decision else { panic!("{decision:?}") };
+    answer(&mut leases, 9);
+    assert!(is_allowed(&limiter.decide_again(waiting, &slots, 1, NOW, &mut leases)));
+    for _ in 0..5 {
+        let decision = limiter.decide("p", &Request::default(), &slots, 1, NOW, Some(&mut leases));
+        assert!(matches!(decision, Decision::Limit(_)), "{decision:?}");
+    }
+    assert_eq!(held(&mut leases), 7);
+}
+
+#[test]
+fn a_shared_limit_in_shadow_mode_neither_refuses_nor_holds_up() {
+    let limiter = several(json!([shared(json!({ "shadow": true }))]));
+    let (slots, mut leases) = (Shared::default(), lease::Leases::new(10, 1));
+    let decide = |leases: Option<&mut lease::Leases>| match limiter.decide(
+        "p",
+        &Request::default(),
+        &slots,
+        1,
+        NOW,
+        leases,
+    ) {
+        Decision::Allow(allowed) => allowed.shadowed,
+        decision => panic!("{decision:?}"),
+    };
+    assert!(!decide(Some(&mut leases)), "not known yet");
+    answer(&mut leases, 0);
+    assert!(decide(Some(&mut leases)), "it would have refused");
+    assert!(!decide(None));
+}
+
+#[test]
+fn while_nobody_can_say_an_envoy_alone_allows_its_share_or_nothing() {
+    for (percent, passed) in [(json!(null), 0), (json!(10), 100)] {
+        let global = json!({ "lease_ms": 2000, "alone_percent": percent });
+        let limiter = several(json!([shared(json!({ "global": global }))]));
+        let slots = Shared::default();
+        let decide = || limiter.decide("p", &Request::default(), &slots, 1, NOW, None);
+        assert_eq!((0..200).filter(|_| is_allowed(&decide())).count(), passed);
+    }
 }
 
 proptest! {
@@ -282,7 +380,7 @@ proptest! {
         let place = Place::of(&limiter.policies["p"].limits[0].key(&request), 1);
         shared.slots.lock().unwrap().insert(place.slot, ([vec![1], garbage].concat(), 7));
         for _ in 0..3 {
-            let _ = limiter.decide("p", &request, &shared, 1, Duration::from_nanos(now));
+            let _ = limiter.decide("p", &request, &shared, 1, Duration::from_nanos(now), None);
         }
     }
 
@@ -308,7 +406,7 @@ proptest! {
         for (worker, requests, pause) in steps {
             now += Duration::from_nanos(pause);
             let allowed = (0..requests)
-                .filter(|_| is_allowed(&workers[worker].decide("p", &request(), &shared, 1, now)));
+                .filter(|_| is_allowed(&workers[worker].decide("p", &request(), &shared, 1, now, None)));
             admitted.push((now, allowed.count() as u128));
         }
         for (first, (from, _)) in admitted.iter().enumerate() {

@@ -6,7 +6,7 @@ use tollgate_filter_core::quota;
 
 use super::{known, within};
 use crate::gateway::model::{
-    ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider, RateLimitPolicy, Scope,
+    ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider, OnFailure, RateLimitPolicy, Scope,
 };
 use crate::gateway::position::join;
 use crate::gateway::report::Problem;
@@ -14,6 +14,9 @@ use crate::gateway::scalar::Rate;
 
 /// Tokens in a bucket at most: what the filters' arithmetic holds.
 const MAX_BURST: u64 = 1_000_000_000;
+
+/// How long a lease may be. Shorter ones would end while they travel; what longer ones hold is missing elsewhere.
+const LEASE_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
 
 /// Headers that say how a message is framed or routed, and no token may set.
 const FRAMING: [&str; 9] = [
@@ -63,6 +66,7 @@ pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
             limit(&format!("{pointer}/also/{index}"), (also.limit, also.burst, also.cost), problems);
         }
         shared(&pointer, name.as_str(), policy, problems);
+        leases(&pointer, policy, problems);
     }
 }
 
@@ -88,6 +92,39 @@ fn shared(pointer: &str, name: &str, policy: &RateLimitPolicy, problems: &mut Ve
             let problem =
                 Problem::value(pointer, "a full bucket would take more than a hundred years to refill");
             problems.push(problem.help("a lower `burst` refills sooner"));
+        }
+    }
+}
+
+/// What only shared buckets have.
+fn leases(pointer: &str, policy: &RateLimitPolicy, problems: &mut Vec<Problem>) {
+    let given = [
+        ("lease", policy.lease.is_some()),
+        ("on_failure", policy.on_failure.is_some()),
+        ("failure_share", policy.failure_share.is_some()),
+    ];
+    if !policy.is_shared() {
+        for (field, _) in given.into_iter().filter(|(_, given)| *given) {
+            let problem = Problem::value(
+                format!("{pointer}/{field}"),
+                format!("`{field}` says nothing of a bucket that no other Envoy shares"),
+            );
+            problems.push(problem.help("write `scope: global`, or leave it out"));
+        }
+        return;
+    }
+    if let Some(lease) = policy.lease {
+        let what = "the lease in milliseconds";
+        within(&format!("{pointer}/lease"), what, lease.as_millis(), LEASE_MS, problems);
+    }
+    if let Some(share) = policy.failure_share {
+        within(&format!("{pointer}/failure_share"), "failure_share", share, 1..=100, problems);
+        if policy.on_failure != Some(OnFailure::Allow) {
+            let problem = Problem::value(
+                format!("{pointer}/failure_share"),
+                "nothing is shared: requests that can't be counted are denied",
+            );
+            problems.push(problem.help("write `on_failure: allow`, or leave it out"));
         }
     }
 }

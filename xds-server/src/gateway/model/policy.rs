@@ -260,6 +260,15 @@ pub struct RateLimitPolicy {
     /// Who shares the buckets, of further limits, too. Default `local`.
     #[serde(default)]
     pub scope: Scope,
+    /// With `scope: global`, for how long a worker of an Envoy may use the tokens that it was granted; after that, those
+    /// it did not use go back. Default 2s.
+    pub lease: Option<Duration>,
+    /// With `scope: global`, what happens to requests while the quota service or its Redis can't be reached and the
+    /// tokens granted before are used up: `deny` answers 503, `allow` has each Envoy count on its own. Default `deny`.
+    pub on_failure: Option<OnFailure>,
+    /// With `on_failure: allow`, the share of the limit that each Envoy then allows on its own, in percent. With N
+    /// Envoys, up to N times this share of the limit may pass. Default 100.
+    pub failure_share: Option<u32>,
     /// Which responses tell what is left, as `RateLimit`, `RateLimit-Policy` and `X-RateLimit-*`. Default `always`.
     #[serde(default)]
     pub headers: QuotaHeaders,

@@ -196,8 +196,13 @@ async fn a_store_that_is_away_is_told_and_shown() {
 #[tokio::test]
 async fn the_filters_refills_are_understood() {
     let mut service = service().await;
-    let terms =
-        Arc::new(Terms { policy: "many".into(), token: 3_600_000_000, burst: 500, lease: 2_000_000_000 });
+    let terms = Arc::new(Terms {
+        policy: "many".into(),
+        token: 3_600_000_000,
+        burst: 500,
+        cost: 1,
+        lease: 2_000_000_000,
+    });
     let mut leases = Leases::new(10, 1);
     let start = 1_800_000_000_000_000_000;
     assert_eq!(leases.take(b"\xff key", &terms, start), Taken::Wait);
