@@ -92,6 +92,6 @@ async fn a_key_set_without_end_is_given_up() {
     let answer: Answer = Arc::new(Mutex::new((StatusCode::OK, "x".repeat(MAX_BYTES + 1))));
     let url = issuer(&answer).await;
     let fetcher = KeyFetcher::new(store.clone()).unwrap();
-    let error = fetch(&fetcher.client, &url).await.unwrap_err();
+    let error = key_set(&fetcher.client, &url).await.unwrap_err();
     assert_eq!(error, format!("more than {MAX_BYTES} bytes"));
 }
