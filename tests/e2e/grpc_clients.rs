@@ -9,7 +9,7 @@ use tollgate_tests::{
     gateway::{EFFECT_DEADLINE, Gateway},
     process::Process,
     stack::write,
-    wait::holds,
+    wait::{holds, wait_until},
     work_dir,
 };
 
@@ -118,11 +118,24 @@ fn expect_no_refusal(gateway: &Gateway) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Edits, and waits until that is what a client gets first.
+fn edit_before_the_client(gateway: &Gateway, change: impl FnOnce(String) -> String) {
+    let before = gateway.status().unwrap()["config"]["version"].clone();
+    gateway.edit(change).unwrap();
+    wait_until("the edit to be served", EFFECT_DEADLINE, || {
+        let status = gateway.status()?;
+        let (version, group) = (&status["config"]["version"], &status["groups"]["callers"]);
+        let is_served = group["version"] == *version && group["stage"] == "settled";
+        holds(*version != before && is_served).with_context(|| status.to_string())
+    })
+    .unwrap();
+}
+
 fn follows_edits(language: Language) {
     let name = format!("grpc-{language:?}").to_lowercase();
     let gateway = Gateway::xds_only(&name, |_| text("greeter", "first", 1, 1)).unwrap();
     let ((_a, port_a), (_b, port_b)) = (server(&gateway, "a"), server(&gateway, "b"));
-    gateway.edit(|_| text("greeter", "first", port_a, port_b)).unwrap();
+    edit_before_the_client(&gateway, |_| text("greeter", "first", port_a, port_b));
     let client = client(&gateway, language);
     wait_for(&client, "answer a");
 
@@ -143,7 +156,7 @@ fn survives_a_crash_and_loses_its_service(language: Language) -> (Gateway, Proce
     let name = format!("grpc-removal-{language:?}").to_lowercase();
     let gateway = Gateway::xds_only(&name, |_| text("greeter", "first", 1, 1)).unwrap();
     let ((_a, port_a), (b, port_b)) = (server(&gateway, "a"), server(&gateway, "b"));
-    gateway.edit(|_| text("greeter", "first", port_a, port_b)).unwrap();
+    edit_before_the_client(&gateway, |_| text("greeter", "first", port_a, port_b));
     let client = client(&gateway, language);
     wait_for(&client, "answer a");
 
