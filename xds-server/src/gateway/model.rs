@@ -27,7 +27,7 @@ pub use policy::{
 };
 pub use proxies::{Canary, ProxyGroup};
 pub use runtime::{Denominator, FractionalPercent, Runtime, RuntimeValue};
-pub use tls::{Certificate, ClientCertificate, ClusterTls, ListenerTls, TlsVersion, TrustedCa};
+pub use tls::{Certificate, ClientCertificate, ClusterTls, ListenerTls, TlsNames, TlsVersion, TrustedCa};
 
 /// A whole gateway: one file, or all files of a folder merged. A name may stand in one file only.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]

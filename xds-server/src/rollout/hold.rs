@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Desired;
-use crate::gateway::model::{Cluster, Listener, Runtime};
+use crate::gateway::model::{Listener, Runtime, TlsNames};
 use crate::gateway::pem::{CaBundle, KeyPair};
 use crate::gateway::position::join;
 use crate::gateway::scalar::{Duration, Name};
@@ -139,44 +139,34 @@ pub fn compose(wanted: &Desired, good: &Desired, held: &BTreeSet<Unit>) -> Desir
 
 /// What `wanted` has that refers to a unit which `good` does not have, down to listeners.
 fn dependants(unit: &Unit, wanted: &Desired, good: &Desired) -> BTreeSet<Unit> {
-    let Gateway { clusters, listeners, .. } = &wanted.gateway;
-    let those_clusters = |refers: &dyn Fn(&Cluster) -> bool| {
-        let clusters = clusters.iter().filter(|(_, cluster)| refers(cluster));
-        clusters.map(|(name, _)| Unit::Cluster(name.clone())).collect::<BTreeSet<_>>()
+    let (wanted_gateway, good_gateway) = (&wanted.gateway, &good.gateway);
+    let is_new = match unit {
+        Unit::Cluster(name) => !good_gateway.clusters.contains_key(name),
+        Unit::Certificate(name) => !good_gateway.certificates.contains_key(name),
+        Unit::TrustedCa(name) => !good_gateway.trusted_cas.contains_key(name),
+        Unit::Listener(_) | Unit::Policies(_) | Unit::Runtime => false,
     };
-    let those_listeners = |refers: &dyn Fn(&Listener) -> bool| {
-        let listeners = listeners.iter().filter(|(_, listener)| refers(listener));
-        listeners.map(|(name, _)| Unit::Listener(name.clone())).collect::<BTreeSet<_>>()
+    if !is_new {
+        return BTreeSet::new();
+    }
+    let is_among = |names: TlsNames<'_>| match unit {
+        Unit::Certificate(name) => names.certificates.contains(&name),
+        Unit::TrustedCa(name) => names.trusted_cas.contains(&name),
+        _ => false,
     };
-    let direct: BTreeSet<Unit> = match unit {
-        Unit::Cluster(name) if !good.gateway.clusters.contains_key(name) => {
-            those_listeners(&|listener| clusters_of(&wanted.gateway, listener).contains(name))
-        }
-        Unit::Certificate(name) if !good.gateway.certificates.contains_key(name) => {
-            let shows = |listener: &Listener| {
-                listener.tls.as_ref().is_some_and(|tls| tls.certificates.contains(name))
-            };
-            let mut shown = those_listeners(&shows);
-            shown.extend(those_clusters(&|cluster| {
-                cluster.tls.as_ref().is_some_and(|tls| tls.certificate.as_ref() == Some(name))
-            }));
-            shown
-        }
-        Unit::TrustedCa(name) if !good.gateway.trusted_cas.contains_key(name) => {
-            let asks = |listener: &Listener| {
-                let client = listener.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref());
-                client.is_some_and(|client| client.ca == *name)
-            };
-            let mut believing = those_listeners(&asks);
-            believing.extend(those_clusters(&|cluster| {
-                cluster.tls.as_ref().is_some_and(|tls| tls.ca.as_ref() == Some(name))
-            }));
-            believing
-        }
-        _ => BTreeSet::new(),
+    let sends_to = |listener: &Listener| match unit {
+        Unit::Cluster(name) => clusters_of(wanted_gateway, listener).contains(name),
+        _ => false,
     };
-    let further: Vec<BTreeSet<Unit>> = direct.iter().map(|unit| dependants(unit, wanted, good)).collect();
-    direct.into_iter().chain(further.into_iter().flatten()).collect()
+    let listeners = wanted_gateway.listeners.iter();
+    let listeners = listeners.filter(|(_, listener)| is_among(listener.tls_names()) || sends_to(listener));
+    let clusters = wanted_gateway.clusters.iter().filter(|(_, cluster)| is_among(cluster.tls_names()));
+    let mut found: BTreeSet<Unit> = (listeners.map(|(name, _)| Unit::Listener(name.clone())))
+        .chain(clusters.map(|(name, _)| Unit::Cluster(name.clone())))
+        .collect();
+    let further: Vec<Unit> = found.iter().flat_map(|unit| dependants(unit, wanted, good)).collect();
+    found.extend(further);
+    found
 }
 
 fn compose_gateway(wanted: &Gateway, good: &Gateway, held: &BTreeSet<Unit>) -> Gateway {

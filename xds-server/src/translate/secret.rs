@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::{
 
 use super::{Resource, Target, clusters_of, listeners};
 use crate::gateway::Gateway;
+use crate::gateway::model::TlsNames;
 use crate::gateway::scalar::Name;
 
 /// Name of a certificate's resource. Certificates and authorities have one name space in Envoy, and two in the YAML.
@@ -28,7 +29,7 @@ pub(super) fn secrets(group: &str, target: Target<'_>) -> impl Iterator<Item = R
     let files = &target.keys.files;
     let mut secrets = BTreeMap::new();
     for gateway in target.present {
-        let Used { certificates, cas } = used(group, gateway);
+        let TlsNames { certificates, trusted_cas } = used(group, gateway);
         let pairs = certificates.into_iter().filter_map(|name| {
             let pair = files.key_pairs.get(gateway.certificates.get(name)?)?;
             let certificate = TlsCertificate {
@@ -38,7 +39,7 @@ pub(super) fn secrets(group: &str, target: Target<'_>) -> impl Iterator<Item = R
             };
             Some((certificate_name(name), Type::TlsCertificate(certificate)))
         });
-        let bundles = cas.into_iter().filter_map(|name| {
+        let bundles = trusted_cas.into_iter().filter_map(|name| {
             let bundle = files.ca_bundles.get(gateway.trusted_cas.get(name)?)?;
             let context = CertificateValidationContext {
                 trusted_ca: inline(bundle.certificates()),
@@ -55,25 +56,19 @@ pub(super) fn secrets(group: &str, target: Target<'_>) -> impl Iterator<Item = R
 }
 
 /// Names that a group's listeners and clusters refer to.
-#[derive(Default)]
-struct Used<'a> {
-    certificates: Vec<&'a Name>,
-    cas: Vec<&'a Name>,
-}
-
-fn used<'a>(group: &str, gateway: &'a Gateway) -> Used<'a> {
-    let mut used = Used::default();
+fn used<'a>(group: &str, gateway: &'a Gateway) -> TlsNames<'a> {
+    let mut used = TlsNames::default();
+    let mut add = |names: TlsNames<'a>| {
+        used.certificates.extend(names.certificates);
+        used.trusted_cas.extend(names.trusted_cas);
+    };
     for (_, listener) in listeners(group, gateway) {
-        if let Some(tls) = &listener.tls {
-            used.certificates.extend(&tls.certificates);
-            used.cas.extend(tls.client_certificate.as_ref().map(|client| &client.ca));
-        }
+        add(listener.tls_names());
         let clusters = clusters_of(gateway, listener);
-        let clusters = clusters.iter().filter_map(|name| gateway.clusters.get(name));
-        for tls in clusters.filter_map(|cluster| cluster.tls.as_ref()) {
-            used.certificates.extend(&tls.certificate);
-            used.cas.extend(&tls.ca);
-        }
+        clusters
+            .iter()
+            .filter_map(|name| gateway.clusters.get(name))
+            .for_each(|cluster| add(cluster.tls_names()));
     }
     used
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Cluster;
+use super::{Cluster, Listener};
 use crate::gateway::scalar::{FilePath, Name, ServerName, SubjectAltName};
 
 /// A certificate and its key, in two PEM files. They are read again when they change, and reach the Envoys over SDS:
@@ -88,7 +88,32 @@ pub struct ClusterTls {
     pub certificate: Option<Name>,
 }
 
+/// What a listener or a cluster names of `certificates` and of `trusted_cas`.
+#[derive(Debug, Default)]
+#[expect(missing_docs, reason = "the names say it all")]
+pub struct TlsNames<'a> {
+    pub certificates: Vec<&'a Name>,
+    pub trusted_cas: Vec<&'a Name>,
+}
+
+impl Listener {
+    /// What it shows, and whom it believes.
+    pub fn tls_names(&self) -> TlsNames<'_> {
+        let Some(tls) = &self.tls else { return TlsNames::default() };
+        TlsNames {
+            certificates: tls.certificates.iter().collect(),
+            trusted_cas: tls.client_certificate.iter().map(|client| &client.ca).collect(),
+        }
+    }
+}
+
 impl Cluster {
+    /// What it shows, and whom it believes.
+    pub fn tls_names(&self) -> TlsNames<'_> {
+        let Some(tls) = &self.tls else { return TlsNames::default() };
+        TlsNames { certificates: tls.certificate.iter().collect(), trusted_cas: tls.ca.iter().collect() }
+    }
+
     /// The server name that the cluster's endpoints are asked for: that of `tls.sni`, else their own. IP addresses
     /// have none.
     pub fn server_name(&self) -> Option<ServerName> {
