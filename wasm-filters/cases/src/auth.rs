@@ -48,17 +48,7 @@ fn jwt(jwks: Option<Value>) -> JwtProvider {
     JwtProvider {
         issuer: ISSUER.to_owned(),
         audiences: vec![AUDIENCE.to_owned()],
-        algorithms: vec![
-            Algorithm::RS256,
-            Algorithm::RS384,
-            Algorithm::RS512,
-            Algorithm::ES256,
-            Algorithm::ES384,
-            Algorithm::EdDSA,
-            Algorithm::HS256,
-            Algorithm::HS384,
-            Algorithm::HS512,
-        ],
+        algorithms: Algorithm::ALL.to_vec(),
         jwks,
         clock_skew_seconds: 600,
         header: "authorization".to_owned(),
