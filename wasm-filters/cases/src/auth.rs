@@ -1,6 +1,6 @@
 //! Cases of the auth filter, by what is presented; here is the configuration they share.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tollgate_filter_config::{
     Algorithm, ApiKey, ApiKeyProvider, AuthConfig, AuthPolicy, AuthProvider, ClaimToHeader, Introspection,
     JwtProvider, OnFailure,
@@ -39,6 +39,7 @@ fn config(any_of: impl IntoIterator<Item = AuthProvider>) -> AuthConfig {
     AuthConfig {
         trust_identity_headers: false,
         claim_headers: Vec::new(),
+        claims: Vec::new(),
         policies: [("p".to_owned(), policy)].into(),
     }
 }
@@ -70,7 +71,12 @@ fn tokens(keys: &Keys) -> AuthConfig {
 
 /// API keys: `good-key` of `bob` is configured.
 fn api_keys(introspection: Option<Introspection>) -> ApiKeyProvider {
-    let key = ApiKey { sha256: sha256_hex("good-key"), consumer: "bob".to_owned(), id: "k-1".to_owned() };
+    let key = ApiKey {
+        sha256: sha256_hex("good-key"),
+        consumer: "bob".to_owned(),
+        id: "k-1".to_owned(),
+        claims: Map::new(),
+    };
     ApiKeyProvider { header: "x-api-key".to_owned(), keys: vec![key], introspection, forward: false }
 }
 

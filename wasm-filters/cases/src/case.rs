@@ -147,6 +147,7 @@ impl Case {
             // The cases of the limit say who calls by the header that the auth filter sets.
             trust_identity_headers: true,
             claim_headers: Vec::new(),
+            claims: Vec::new(),
             policies: BTreeMap::new(),
         };
         let (auth, rate_limit) = match self.config.clone() {

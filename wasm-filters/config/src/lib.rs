@@ -40,6 +40,10 @@ pub struct AuthConfig {
     /// Headers that any policy of the gateway copies claims to, also policies that this listener doesn't use:
     /// an upstream behind two listeners can't tell which of them a header came through.
     pub claim_headers: Vec<String>,
+    /// Claims that others than the auth policies ask for, such as the keys of rate limits: names as in
+    /// [`RequiredClaim::claim`]. Those are kept of each credential, and no others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<String>,
     /// Policies by name, as routes refer to them.
     pub policies: BTreeMap<String, AuthPolicy>,
 }
@@ -189,10 +193,14 @@ pub struct ApiKey {
     pub consumer: String,
     /// Public id of the key; becomes [`CREDENTIAL_ID_HEADER`].
     pub id: String,
+    /// What a token would say of its owner: `scope`, `plan` and the like.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub claims: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A service that knows API keys: `POST {path}` with `{"key_sha256": "<hex>"}` answers 200 with
-/// `{"active": true, "consumer": "…", "key_id": "…"}` or `{"active": false}` (after RFC 7662).
+/// `{"active": true, "consumer": "…", "key_id": "…"}` or `{"active": false}` (after RFC 7662). Of an active key, `claims`
+/// may be there, too: an object as in [`ApiKey::claims`], of up to 4 KiB.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Introspection {

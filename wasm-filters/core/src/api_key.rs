@@ -10,16 +10,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tollgate_filter_config::{ApiKeyProvider, Introspection};
 
 use crate::ConfigError;
-use crate::auth::Identity;
+use crate::auth::{ClaimNames, Identity};
 use crate::cache::Cache;
 use crate::headers;
+use crate::jwt::Claims;
 
 /// Longest key that is looked at.
 pub const MAX_KEY_BYTES: usize = 1024;
+/// Most that introspection may say of a key's claims, in bytes of JSON: a worker remembers many keys.
+const MAX_CLAIMS_BYTES: usize = 4 * 1024;
 
 /// SHA-256 of a key.
 pub type KeyHash = [u8; 32];
@@ -29,6 +33,8 @@ pub type KeyHash = [u8; 32];
 pub struct KeyRing {
     configured: BTreeMap<KeyHash, Rc<Identity>>,
     introspection: Option<Introspection>,
+    /// Claims to keep of each key.
+    keep: ClaimNames,
     remembered: RefCell<Cache<Remembered>>,
 }
 
@@ -51,8 +57,13 @@ pub enum Lookup {
 }
 
 impl KeyRing {
-    /// Compiles the configuration found at `path`.
-    pub fn new(config: &ApiKeyProvider, seed: u64, path: &str) -> Result<Self, ConfigError> {
+    /// Compiles the configuration found at `path`. Of each key, the claims `keep` are kept.
+    pub fn new(
+        config: &ApiKeyProvider,
+        keep: &ClaimNames,
+        seed: u64,
+        path: &str,
+    ) -> Result<Self, ConfigError> {
         let mut configured = BTreeMap::new();
         for (index, key) in config.keys.iter().enumerate() {
             let at = |field: &str| format!("{path}.keys[{index}].{field}");
@@ -63,7 +74,8 @@ impl KeyRing {
                     return Err(ConfigError::new(at(field), "is empty or cannot be a header value"));
                 }
             }
-            let identity = Rc::new(Identity::of_api_key(&key.consumer, &key.id));
+            let claims = keep.keep(&Claims::from(key.claims.clone()));
+            let identity = Rc::new(Identity::of_api_key(&key.consumer, &key.id, claims));
             if configured.insert(hash, identity).is_some() {
                 return Err(ConfigError::new(at("sha256"), "is the same as that of another key"));
             }
@@ -76,7 +88,7 @@ impl KeyRing {
         let generation =
             introspection.as_ref().map_or(0, |introspection| introspection.cache_size.div_ceil(2));
         let remembered = RefCell::new(Cache::new(generation, seed));
-        Ok(Self { configured, introspection, remembered })
+        Ok(Self { configured, introspection, keep: keep.clone(), remembered })
     }
 
     /// What is known of the key with this hash.
@@ -105,8 +117,9 @@ impl KeyRing {
     pub fn remember(&self, hash: &KeyHash, answer: &Answer, now: Duration) -> Option<Rc<Identity>> {
         let introspection = self.introspection.as_ref()?;
         let (identity, ttl_ms) = match answer {
-            Answer::Active { consumer, key_id } => {
-                (Some(Rc::new(Identity::of_api_key(consumer, key_id))), introspection.positive_ttl_ms)
+            Answer::Active { consumer, key_id, claims } => {
+                let identity = Identity::of_api_key(consumer, key_id, self.keep.keep(claims));
+                (Some(Rc::new(identity)), introspection.positive_ttl_ms)
             }
             Answer::Inactive => (None, introspection.negative_ttl_ms),
         };
@@ -135,20 +148,23 @@ pub enum Answer {
         consumer: String,
         /// Its public id.
         key_id: String,
+        /// What else is said of it; none where nothing is.
+        claims: Claims,
     },
     /// The key is unknown, expired or revoked.
     Inactive,
 }
 
 impl Answer {
-    /// Reads a response. `None` where it is no answer: another status than 200, another form, or an identity
-    /// that cannot be told to the upstream.
+    /// Reads a response. `None` where it is no answer: another status than 200, another form, claims that are no object
+    /// or too many, or an identity that cannot be told to the upstream.
     pub fn parse(status: &[u8], body: &[u8]) -> Option<Self> {
         #[derive(Deserialize)]
         struct Body {
             active: bool,
             consumer: Option<String>,
             key_id: Option<String>,
+            claims: Option<Map<String, Value>>,
         }
         if status != b"200" {
             return None;
@@ -158,8 +174,13 @@ impl Answer {
             return Some(Self::Inactive);
         }
         let (consumer, key_id) = (body.consumer?, body.key_id?);
+        let claims = body.claims.unwrap_or_default();
+        if !claims.is_empty() && serde_json::to_vec(&claims).ok()?.len() > MAX_CLAIMS_BYTES {
+            return None;
+        }
+        let claims = Claims::from(claims);
         let usable = |value: &str| !value.is_empty() && headers::is_safe_value(value);
-        (usable(&consumer) && usable(&key_id)).then_some(Self::Active { consumer, key_id })
+        (usable(&consumer) && usable(&key_id)).then_some(Self::Active { consumer, key_id, claims })
     }
 }
 
@@ -227,8 +248,12 @@ mod tests {
         .unwrap()
     }
 
+    fn compile(config: &ApiKeyProvider) -> Result<KeyRing, ConfigError> {
+        KeyRing::new(config, &ClaimNames::new(["plan"]), 1, "p")
+    }
+
     fn ring(introspection: bool) -> KeyRing {
-        KeyRing::new(&provider(introspection), 1, "p").unwrap()
+        compile(&provider(introspection)).unwrap()
     }
 
     #[test]
@@ -249,7 +274,8 @@ mod tests {
     #[test]
     fn answers_are_remembered_for_their_time() {
         let (ring, at) = (ring(true), Duration::from_millis);
-        let active = Answer::Active { consumer: "bob".into(), key_id: "k2".into() };
+        let active =
+            Answer::Active { consumer: "bob".into(), key_id: "k2".into(), claims: Claims::default() };
         ring.remember(&hash(b"a"), &active, at(1000));
         ring.remember(&hash(b"b"), &Answer::Inactive, at(1000));
         assert!(matches!(ring.look_up(&hash(b"a"), at(1099)), Lookup::Known(_, true)));
@@ -269,6 +295,7 @@ mod tests {
             ("200", r#"{"active":true}"#),
             ("200", r#"{"active":true,"consumer":"","key_id":"k2"}"#),
             ("200", r#"{"active":true,"consumer":"b\r\nx: y","key_id":"k2"}"#),
+            ("200", r#"{"active":true,"consumer":"bob","key_id":"k2","claims":["plan"]}"#),
             ("200", r#"{"active":"true"}"#),
             ("200", ""),
             ("404", r#"{"active":false}"#),
@@ -278,16 +305,47 @@ mod tests {
     }
 
     #[test]
+    fn claims_are_those_of_the_key() {
+        let mut config = provider(true);
+        config.keys[0].claims.insert("plan".into(), json!("gold"));
+        config.keys[0].claims.insert("other".into(), json!("not asked for"));
+        let ring = compile(&config).unwrap();
+        let claim = |lookup| match lookup {
+            Lookup::Known(identity, _) => {
+                (identity.claim("plan").map(str::to_owned), identity.claim("other").is_some())
+            }
+            other => panic!("{other:?}"),
+        };
+        let gold = (Some("gold".to_owned()), false);
+        assert_eq!(claim(ring.look_up(&hash(b"good"), Duration::ZERO)), gold);
+        let body = br#"{"active":true,"consumer":"bob","key_id":"k2","claims":{"plan":"gold","other":[]}}"#;
+        ring.remember(&hash(b"a"), &Answer::parse(b"200", body).unwrap(), Duration::ZERO);
+        assert_eq!(claim(ring.look_up(&hash(b"a"), Duration::ZERO)), gold);
+        let body = br#"{"active":true,"consumer":"bob","key_id":"k2","claims":null}"#;
+        ring.remember(&hash(b"a"), &Answer::parse(b"200", body).unwrap(), Duration::ZERO);
+        assert_eq!(claim(ring.look_up(&hash(b"a"), Duration::ZERO)), (None, false));
+    }
+
+    #[test]
+    fn claims_of_an_answer_are_bounded() {
+        for (length, is_answer) in [(MAX_CLAIMS_BYTES - 8, true), (MAX_CLAIMS_BYTES - 7, false)] {
+            let claims = json!({ "a": "x".repeat(length) });
+            let body = json!({ "active": true, "consumer": "bob", "key_id": "k2", "claims": claims });
+            assert_eq!(Answer::parse(b"200", body.to_string().as_bytes()).is_some(), is_answer, "{length}");
+        }
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_place() {
         let mut config = provider(true);
         config.keys[0].sha256.push('0');
-        assert_eq!(KeyRing::new(&config, 1, "p").unwrap_err().path, "p.keys[0].sha256");
+        assert_eq!(compile(&config).unwrap_err().path, "p.keys[0].sha256");
         let mut config = provider(true);
         config.keys.push(config.keys[0].clone());
-        assert_eq!(KeyRing::new(&config, 1, "p").unwrap_err().path, "p.keys[1].sha256");
+        assert_eq!(compile(&config).unwrap_err().path, "p.keys[1].sha256");
         let mut config = provider(true);
         config.keys[0].consumer = "a\nb".into();
-        assert_eq!(KeyRing::new(&config, 1, "p").unwrap_err().path, "p.keys[0].consumer");
+        assert_eq!(compile(&config).unwrap_err().path, "p.keys[0].consumer");
     }
 
     proptest! {

@@ -32,6 +32,7 @@ use crate::signature::HostVerifier;
 use crate::{ConfigError, config_error};
 
 mod identity;
+mod kept;
 mod policy;
 mod refusal;
 #[cfg(test)]
@@ -39,6 +40,7 @@ mod tests;
 mod token;
 
 pub use identity::{Identity, UnusableSubject};
+pub use kept::{ClaimNames, KeptClaim, KeptClaims};
 use policy::{Credential, Kind, Policy, Provider};
 use refusal::Refusal;
 use token::Verified;
@@ -110,9 +112,14 @@ impl Authenticator {
         let mut identity_headers =
             [CONSUMER_HEADER, CREDENTIAL_TYPE_HEADER, CREDENTIAL_ID_HEADER].map(str::to_owned).to_vec();
         identity_headers.extend(config.claim_headers.iter().cloned());
+        if let Some(index) = config.claims.iter().position(String::is_empty) {
+            return Err(ConfigError::new(format!("claims[{index}]"), "is empty"));
+        }
+        let keep = ClaimNames::new(config.claims.iter().map(String::as_str));
         let mut policies = BTreeMap::new();
         for (number, (name, policy)) in (0..).zip(&config.policies) {
-            policies.insert(name.clone(), Policy::new(policy, number, seed, &format!("policies.{name}"))?);
+            let path = format!("policies.{name}");
+            policies.insert(name.clone(), Policy::new(policy, number, &keep, seed, &path)?);
             for provider in &policy.any_of {
                 if let AuthProvider::Jwt(jwt) = provider {
                     identity_headers.extend(jwt.claims_to_headers.iter().map(|claim| claim.header.clone()));

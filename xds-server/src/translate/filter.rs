@@ -64,8 +64,7 @@ pub(super) fn check(gateway: &Gateway, keys: &KeySets) -> Vec<Problem> {
     };
     for (name, policy) in &gateway.policies.auth {
         let policies = BTreeMap::from([(name.to_string(), auth_policy(name, policy, keys))]);
-        let config =
-            config::AuthConfig { trust_identity_headers: false, claim_headers: Vec::new(), policies };
+        let config = config::AuthConfig { policies, ..no_auth() };
         if let Err(error) = Authenticator::new(&config, 0) {
             note("auth", name, error);
         }
@@ -112,6 +111,7 @@ fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::
     config::AuthConfig {
         trust_identity_headers: listener.trust_identity_headers,
         claim_headers: claim_headers(target).into_iter().map(str::to_owned).collect(),
+        claims: Vec::new(),
         policies: policies
             .into_iter()
             .map(|(name, policy)| (name.to_string(), auth_policy(name, policy, target.keys)))
@@ -211,6 +211,7 @@ fn api_key_provider(provider: &ApiKeyProvider) -> config::ApiKeyProvider {
                 sha256: key.sha256.clone(),
                 consumer: key.consumer.as_str().to_owned(),
                 id: key.id.as_ref().map_or(&key.sha256[..12], |id| id.as_str()).to_owned(),
+                claims: key.claims.clone(),
             })
             .collect(),
         introspection: provider.introspection.as_ref().map(introspection),
@@ -267,6 +268,16 @@ fn limit(policy: &RateLimitPolicy, (name, limit, scope): (String, Limit, Scope))
     }
 }
 
+/// Nobody is known, and nobody need be.
+fn no_auth() -> config::AuthConfig {
+    config::AuthConfig {
+        trust_identity_headers: false,
+        claim_headers: Vec::new(),
+        claims: Vec::new(),
+        policies: BTreeMap::new(),
+    }
+}
+
 fn json(configuration: &impl Serialize) -> String {
     serde_json::to_string(configuration).unwrap_or_default()
 }
@@ -274,11 +285,7 @@ fn json(configuration: &impl Serialize) -> String {
 /// The clusters by which the modules of all filters arrive.
 pub(super) fn module_clusters(modules: &Modules) -> Vec<Cluster> {
     let nothing = config::GatewayConfig {
-        auth: config::AuthConfig {
-            trust_identity_headers: false,
-            claim_headers: Vec::new(),
-            policies: BTreeMap::new(),
-        },
+        auth: no_auth(),
         rate_limit: config::RateLimitConfig { policies: BTreeMap::new(), quota: None },
     };
     module::clusters(modules, [(GATEWAY, json(&nothing))])

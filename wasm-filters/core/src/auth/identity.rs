@@ -1,17 +1,20 @@
-//! Who is calling, as the headers that tell the upstream.
+//! Who is calling: the headers that tell the upstream, and the claims that policies ask for.
 //!
 //! Which client headers go is `auth`'s; here is what takes their place.
 
 use serde_json::Value;
 use tollgate_filter_config::{CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_TYPE_HEADER, ClaimToHeader};
 
+use super::kept::{ClaimNames, KeptClaim, KeptClaims};
 use crate::headers;
 use crate::jwt::Claims;
 
-/// The headers that state an identity. `None` means that the header must not be there, whoever sent it.
+/// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
+    /// `None` means that the header must not be there, whoever sent it.
     headers: Vec<(String, Option<String>)>,
+    claims: KeptClaims,
 }
 
 /// The subject holds control bytes or outer spaces, or is no string: no header could tell it, and a token
@@ -20,13 +23,18 @@ pub struct Identity {
 pub struct UnusableSubject;
 
 impl Identity {
-    /// The owner of an API key. Both values were checked when they came in.
-    pub fn of_api_key(consumer: &str, id: &str) -> Self {
-        Self::new(Some(consumer.to_owned()), "api_key", Some(id.to_owned()))
+    /// The owner of an API key. Consumer and id were checked when they came in.
+    pub fn of_api_key(consumer: &str, id: &str, claims: KeptClaims) -> Self {
+        Self::new(Some(consumer.to_owned()), "api_key", Some(id.to_owned()), claims)
     }
 
-    /// The subject of a verified token. Claims that cannot be header values are left out.
-    pub fn of_token(claims: &Claims, mapping: &[ClaimToHeader]) -> Result<Self, UnusableSubject> {
+    /// The subject of a verified token, with the claims that are to be kept. Those that cannot be header values are left
+    /// out of `mapping`'s headers.
+    pub fn of_token(
+        claims: &Claims,
+        mapping: &[ClaimToHeader],
+        keep: &ClaimNames,
+    ) -> Result<Self, UnusableSubject> {
         let subject = match claims.get("sub") {
             None | Some(Value::Null) => None,
             Some(Value::String(subject)) if subject.is_empty() => None,
@@ -35,7 +43,7 @@ impl Identity {
         };
         let safe = |text: &String| headers::is_safe_value(text);
         let id = claims.get("jti").and_then(Value::as_str).map(str::to_owned).filter(safe);
-        let mut identity = Self::new(subject, "jwt", id);
+        let mut identity = Self::new(subject, "jwt", id, keep.keep(claims));
         for ClaimToHeader { claim, header } in mapping {
             let value = claims.text(claim).filter(safe);
             match identity.headers.iter_mut().find(|(name, _)| name == header) {
@@ -44,6 +52,12 @@ impl Identity {
             }
         }
         Ok(identity)
+    }
+
+    /// The text of a claim: a string as it is, anything else as JSON. Only claims that the configuration names
+    /// are known ([`tollgate_filter_config::AuthConfig::claims`]); nothing is parsed.
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.get(name).map(KeptClaim::text)
     }
 
     /// Header names, lower case, and the value each must have.
@@ -66,13 +80,13 @@ impl Identity {
         self.headers.iter().any(|(n, value)| n.as_bytes() == name && value.is_none())
     }
 
-    fn new(consumer: Option<String>, credential_type: &str, id: Option<String>) -> Self {
+    fn new(consumer: Option<String>, credential_type: &str, id: Option<String>, claims: KeptClaims) -> Self {
         let headers = vec![
             (CONSUMER_HEADER.to_owned(), consumer),
             (CREDENTIAL_TYPE_HEADER.to_owned(), Some(credential_type.to_owned())),
             (CREDENTIAL_ID_HEADER.to_owned(), id),
         ];
-        Self { headers }
+        Self { headers, claims }
     }
 }
 
@@ -93,7 +107,8 @@ mod tests {
             .iter()
             .map(|(claim, header)| ClaimToHeader { claim: (*claim).into(), header: (*header).into() })
             .collect();
-        Ok(Identity::of_token(&Jwt::parse(token.as_bytes()).unwrap().claims, &mapping)?.headers)
+        let claims = Jwt::parse(token.as_bytes()).unwrap().claims;
+        Ok(Identity::of_token(&claims, &mapping, &ClaimNames::default())?.headers)
     }
 
     fn pair(name: &str, value: Option<&str>) -> (String, Option<String>) {

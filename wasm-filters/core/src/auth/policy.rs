@@ -4,6 +4,7 @@
 
 use tollgate_filter_config::{AuthPolicy, AuthProvider, JwtProvider, OnFailure};
 
+use super::kept::ClaimNames;
 use super::refusal::{Challenges, Scheme};
 use crate::ConfigError;
 use crate::api_key::KeyRing;
@@ -23,6 +24,8 @@ pub struct Policy {
     pub optional: bool,
     /// What happens where a credential can't be checked.
     pub on_failure: OnFailure,
+    /// Claims to keep of each credential.
+    pub keep: ClaimNames,
 }
 
 /// One way to authenticate.
@@ -66,8 +69,14 @@ pub enum Credential<'a> {
 }
 
 impl Policy {
-    /// Compiles the configuration found at `path`.
-    pub fn new(config: &AuthPolicy, number: u32, seed: u64, path: &str) -> Result<Self, ConfigError> {
+    /// Compiles the configuration found at `path`. Of each credential, the claims `keep` are kept.
+    pub fn new(
+        config: &AuthPolicy,
+        number: u32,
+        keep: &ClaimNames,
+        seed: u64,
+        path: &str,
+    ) -> Result<Self, ConfigError> {
         if !headers::is_safe_value(&config.realm) {
             return Err(ConfigError::new(format!("{path}.realm"), "cannot be a header value"));
         }
@@ -78,7 +87,7 @@ impl Policy {
             .any_of
             .iter()
             .enumerate()
-            .map(|(index, provider)| Provider::new(provider, seed, &format!("{path}.any_of[{index}]")))
+            .map(|(index, provider)| Provider::new(provider, keep, seed, &format!("{path}.any_of[{index}]")))
             .collect::<Result<Vec<_>, _>>()?;
         for (index, provider) in providers.iter().enumerate() {
             if providers.iter().take(index).any(|earlier| earlier.shadows(provider)) {
@@ -88,7 +97,7 @@ impl Policy {
         }
         let challenges = Challenges::new(&config.realm, providers.iter().map(|p| p.scheme.clone()));
         let AuthPolicy { optional, on_failure, .. } = *config;
-        Ok(Self { number, providers, challenges, optional, on_failure })
+        Ok(Self { number, providers, challenges, optional, on_failure, keep: keep.clone() })
     }
 
     /// Index of the provider for a token of `issuer` that came in the header of provider `first`.
@@ -101,7 +110,7 @@ impl Policy {
 }
 
 impl Provider {
-    fn new(config: &AuthProvider, seed: u64, path: &str) -> Result<Self, ConfigError> {
+    fn new(config: &AuthProvider, keep: &ClaimNames, seed: u64, path: &str) -> Result<Self, ConfigError> {
         let provider = match config {
             AuthProvider::Jwt(jwt) => {
                 let path = format!("{path}.jwt");
@@ -132,7 +141,7 @@ impl Provider {
                     prefix: String::new(),
                     forward: key.forward,
                     scheme: Scheme { name: "ApiKey".to_owned(), invalid: "invalid_key" },
-                    kind: Kind::ApiKey(KeyRing::new(key, seed, &path)?),
+                    kind: Kind::ApiKey(KeyRing::new(key, keep, seed, &path)?),
                 }
             }
         };

@@ -11,6 +11,7 @@ use sha2::Sha256;
 
 use super::*;
 use crate::headers::Header;
+use crate::jwt::Claims;
 use crate::signature::{Hash, HostFailure};
 use crate::vectors::{self, RingVerifier};
 
@@ -225,6 +226,24 @@ fn tokens_that_do_not_hold_are_refused_with_the_reason() {
 }
 
 #[test]
+fn claims_that_were_named_come_with_the_identity_cached_or_not() {
+    let config = json!({
+        "trust_identity_headers": false, "claim_headers": [], "claims": ["org.id", "plan"],
+        "policies": { "tokens": policy(json!([{ "jwt": jwt_provider() }])) },
+    });
+    let engine = Authenticator::from_json(config.to_string().as_bytes(), 1).unwrap();
+    let token = bearer(&sign(&claims(json!({}))));
+    for cached in [false, true] {
+        let allowed = allowed(decide(&engine, "tokens", &[("authorization", &token)]));
+        let identity = allowed.identity.unwrap();
+        assert_eq!(allowed.cached, cached);
+        assert_eq!(identity.claim("org.id"), Some("7"));
+        assert_eq!(identity.claim("plan"), None, "the token has no such claim");
+        assert_eq!(identity.claim("iss"), None, "nobody named it");
+    }
+}
+
+#[test]
 fn clock_skew_is_granted_both_ways() {
     let engine = standard();
     for change in [json!({ "exp": NOW.as_secs() - 4 }), json!({ "nbf": NOW.as_secs() + 5 })] {
@@ -397,7 +416,7 @@ fn introspection_decides_and_is_remembered() {
     assert_eq!((status, code.as_str()), (503, "introspection_unavailable"));
     assert!(response.headers.contains(&("retry-after", "1".to_owned())));
 
-    let answer = Answer::Active { consumer: "carol".into(), key_id: "k9".into() };
+    let answer = Answer::Active { consumer: "carol".into(), key_id: "k9".into(), claims: Claims::default() };
     let decision = allowed(engine.resume(&pending, &request, Some(&answer), NOW));
     assert_eq!(decision.remove, [&b"x-api-key"[..]]);
     assert_eq!(set(&decision)[0].1.as_deref(), Some("carol"));
@@ -471,6 +490,9 @@ fn mistakes_are_told_with_their_place() {
         let error = Authenticator::from_json(config.to_string().as_bytes(), 1).unwrap_err();
         assert!(error.path.starts_with(path), "{error}");
     }
+    let config =
+        json!({ "trust_identity_headers": false, "claim_headers": [], "claims": ["a", ""], "policies": {} });
+    assert_eq!(Authenticator::from_json(config.to_string().as_bytes(), 1).unwrap_err().path, "claims[1]");
 }
 
 proptest! {

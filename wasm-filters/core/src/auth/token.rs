@@ -10,10 +10,11 @@ use std::time::Duration;
 use tollgate_filter_config::JwtProvider;
 
 use super::identity::Identity;
+use super::kept::ClaimNames;
 use super::policy::{Kind, Policy, Provider};
 use super::refusal::Refusal;
 use crate::jwks::KeySet;
-use crate::jwt::Jwt;
+use crate::jwt::{Claims, Jwt};
 use crate::signature::{self, HostVerifier};
 
 /// A token whose signature holds: what is cached.
@@ -56,17 +57,19 @@ pub fn verify(
     let Some(keys) = keys else {
         return Err(Refusal::Unavailable("jwks_unavailable", "the issuer's keys are not known yet"));
     };
-    check(config, keys, index, &jwt, now, host)
+    let (expires_at, not_before) = prove(config, keys, &jwt, now, host)?;
+    let identity = identify(config, &jwt.claims, &policy.keep)?;
+    Ok(Verified { provider: index, expires_at, not_before, identity })
 }
 
-fn check(
+/// That the token counts at `now`, and its issuer signed it: then its `exp` and `nbf`.
+fn prove(
     config: &JwtProvider,
     keys: &KeySet,
-    provider: usize,
     jwt: &Jwt<'_>,
     now: Duration,
     host: &dyn HostVerifier,
-) -> Result<Verified, Refusal> {
+) -> Result<(u64, u64), Refusal> {
     if !config.algorithms.contains(&jwt.algorithm) {
         return Err(invalid("the token's algorithm is not accepted"));
     }
@@ -83,22 +86,27 @@ fn check(
         .select(jwt.key_id.as_deref(), jwt.algorithm)
         .map_err(|error| Refusal::Invalid(error.to_string()))?;
     match signature::verify(host, &key.material, jwt.algorithm, jwt.signing_input, &jwt.signature) {
-        Ok(true) => {}
-        Ok(false) => return Err(invalid("the token's signature does not hold")),
-        Err(_) => {
-            return Err(Refusal::Unavailable("verifier_unavailable", "the token cannot be verified now"));
-        }
+        Ok(true) => Ok((expires_at, not_before)),
+        Ok(false) => Err(invalid("the token's signature does not hold")),
+        Err(_) => Err(Refusal::Unavailable("verifier_unavailable", "the token cannot be verified now")),
     }
-    let mut claims = config.required_claims.iter();
-    let identity = if !jwt.claims.has_scopes(&config.required_scopes) {
-        Err(Lacks::Scope)
-    } else if !claims.all(|required| jwt.claims.is_one_of(&required.claim, &required.any_of)) {
-        Err(Lacks::Claim)
-    } else {
-        let identity = Identity::of_token(&jwt.claims, &config.claims_to_headers);
-        Ok(Rc::new(identity.map_err(|_| invalid("the token's subject cannot be used"))?))
-    };
-    Ok(Verified { provider, expires_at, not_before, identity })
+}
+
+/// Whose the token with these claims is, or what it lacks.
+fn identify(
+    config: &JwtProvider,
+    claims: &Claims,
+    keep: &ClaimNames,
+) -> Result<Result<Rc<Identity>, Lacks>, Refusal> {
+    if !claims.has_scopes(&config.required_scopes) {
+        return Ok(Err(Lacks::Scope));
+    }
+    let mut required = config.required_claims.iter();
+    if !required.all(|required| claims.is_one_of(&required.claim, &required.any_of)) {
+        return Ok(Err(Lacks::Claim));
+    }
+    let identity = Identity::of_token(claims, &config.claims_to_headers, keep);
+    Ok(Ok(Rc::new(identity.map_err(|_| invalid("the token's subject cannot be used"))?)))
 }
 
 impl Verified {

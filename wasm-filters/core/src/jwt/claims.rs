@@ -6,8 +6,14 @@
 use serde_json::{Map, Value};
 
 /// The claims of one token. Of a name that comes twice, the last counts (RFC 7519 section 4).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Claims(pub(super) Map<String, Value>);
+
+impl From<Map<String, Value>> for Claims {
+    fn from(claims: Map<String, Value>) -> Self {
+        Self(claims)
+    }
+}
 
 impl Claims {
     /// `iss`.
@@ -76,7 +82,8 @@ impl Claims {
         self.0.get(name)
     }
 
-    fn find(&self, path: &str) -> Option<&Value> {
+    /// The claim at `path` (see [`Self::text`]).
+    pub fn find(&self, path: &str) -> Option<&Value> {
         if let Some(value) = self.0.get(path) {
             return Some(value);
         }

@@ -194,9 +194,12 @@ pub struct ApiKey {
     pub consumer: HeaderValue,
     /// Public id of the key; becomes `x-credential-id`. Default: the first 12 digits of `sha256`.
     pub id: Option<HeaderValue>,
+    /// What a token would say of its owner: `{plan: gold, scope: read write}`.
+    #[serde(default)]
+    pub claims: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A service that knows API keys by their SHA-256. The answer is remembered by every Envoy worker for a
+/// A service that knows API keys by their SHA-256, and may say their `claims`. The answer is remembered by every Envoy worker for a
 /// while; when the service can't be reached, the request gets 503.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
