@@ -1,19 +1,24 @@
 //! JSON Web Key Sets fetched from URLs that the YAML names (`jwks: {url: …}`).
 //!
-//! One task a URL. It fetches again after the refresh time, sooner while there is no key set yet; what was
-//! fetched last stays while the issuer is down, also over a restart ([`KeyStore`]). Envoys never fetch: they get keys with their configuration.
+//! One task a URL. It fetches again after the refresh time or, where the YAML has none, once what it has is no longer fresh
+//! by the issuer's word (`Cache-Control`); sooner while the issuer is down. It asks for what is new only (`ETag`). What was
+//! fetched last stays while the issuer is down, also over a restart ([`KeyStore`]). Envoys never fetch: they get keys with
+//! their configuration.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use reqwest::redirect::{Action, Attempt, Policy};
 use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::jwks::{all_jwks, parse};
 use super::key_store::KeyStore;
-use crate::fetch;
+use crate::fetch::{self, Fetched};
 use crate::gateway::Gateway;
 
 /// Key sets by URL. One that was never fetched is missing.
@@ -23,6 +28,13 @@ pub type KeyUrls = BTreeMap<String, Arc<Value>>;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of a key set at most.
 const MAX_BYTES: usize = 1024 * 1024;
+/// Time between two fetches where neither the YAML nor the issuer says one.
+const REFRESH: Duration = Duration::from_secs(60);
+/// An issuer's word on it counts within these bounds: it may neither have us ask all the time, nor keep a key that was
+/// taken back in use for hours.
+const FRESH: std::ops::RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(600);
+/// Redirects followed.
+const MAX_REDIRECTS: usize = 3;
 /// First pause after a failed fetch; it doubles up to the longest, or to the refresh time where that is shorter.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
@@ -36,7 +48,7 @@ pub struct KeyFetcher {
 }
 
 struct Task {
-    refresh: Duration,
+    refresh: Option<Duration>,
     handle: JoinHandle<()>,
 }
 
@@ -56,6 +68,7 @@ impl KeyFetcher {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder()
             .timeout(TIMEOUT)
+            .redirect(Policy::custom(redirect))
             .user_agent(concat!("tollgate-xds-server/", env!("CARGO_PKG_VERSION")))
             .build()?;
         Ok(Self {
@@ -95,26 +108,53 @@ impl KeyFetcher {
     }
 }
 
-/// The URLs that a gateway names, with their refresh times.
-pub fn urls(gateway: &Gateway) -> BTreeMap<String, Duration> {
+/// The URLs that a gateway names, with the refresh times it gives.
+pub fn urls(gateway: &Gateway) -> BTreeMap<String, Option<Duration>> {
     let mut urls = BTreeMap::new();
     for (_, jwks) in all_jwks(gateway) {
         if let Some(url) = &jwks.url {
-            let refresh = jwks.refresh.get();
+            let refresh = jwks.refresh.map(|time| time.get());
+            let time: &mut Option<Duration> = urls.entry(url.clone()).or_default();
             // Named twice: the shorter time serves both.
-            urls.entry(url.clone())
-                .and_modify(|time: &mut Duration| *time = refresh.min(*time))
-                .or_insert(refresh);
+            *time = [*time, refresh].into_iter().flatten().min();
         }
     }
     urls
+}
+
+fn redirect(attempt: Attempt<'_>) -> Action {
+    match why_not(attempt.previous(), attempt.url()) {
+        None => attempt.follow(),
+        Some(reason) => attempt.error(reason),
+    }
+}
+
+/// Why a redirect is not followed. Keys that were asked for over TLS are not taken from elsewhere without.
+fn why_not(previous: &[Url], next: &Url) -> Option<&'static str> {
+    let is_safe = |url: &Url| url.scheme() == "https";
+    if previous.iter().any(is_safe) && !is_safe(next) {
+        return Some("redirected from https to http");
+    }
+    (previous.len() > MAX_REDIRECTS).then_some("redirected too often")
+}
+
+/// Time until the next fetch after one that succeeded.
+fn pause(refresh: Option<Duration>, fresh_for: Option<Duration>) -> Duration {
+    let by_the_issuer = |time: Duration| time.clamp(*FRESH.start(), *FRESH.end());
+    refresh.unwrap_or_else(|| fresh_for.map_or(REFRESH, by_the_issuer))
+}
+
+/// Shorter by up to a tenth, so that replicas that started together don't ask together.
+fn jittered(time: Duration) -> Duration {
+    let share = getrandom::u32().map_or(0.0, |number| f64::from(number) / f64::from(u32::MAX));
+    time.mul_f64(1.0 - share / 10.0)
 }
 
 /// One URL that is fetched again and again.
 struct Issuer {
     client: reqwest::Client,
     url: String,
-    refresh: Duration,
+    refresh: Option<Duration>,
     kept: KeyStore,
     sender: Arc<watch::Sender<KeyUrls>>,
 }
@@ -124,6 +164,7 @@ impl Issuer {
         let Self { client, url, refresh, kept, sender } = &self;
         let mut retry = FIRST_RETRY;
         let mut down = false;
+        let mut etag = None;
         if !sender.borrow().contains_key(url)
             && let Some(set) = kept.get(url)
         {
@@ -131,18 +172,20 @@ impl Issuer {
             sender.send_modify(|sets| drop(sets.insert(url.clone(), Arc::new(set))));
         }
         loop {
-            match key_set(client, url).await {
-                Ok(set) => {
-                    let is_known = sender.borrow().get(url).is_some_and(|known| **known == set);
-                    if !is_known {
+            match key_set(client, url, etag.as_ref()).await {
+                Ok(Keys { set, etag: of_set, fresh_for }) => {
+                    let is_known =
+                        |set: &Value| sender.borrow().get(url).is_some_and(|known| **known == *set);
+                    let new = set.filter(|set| !is_known(set));
+                    if new.is_some() || down {
+                        tracing::info!(url, changed = new.is_some(), "issuer's keys fetched");
+                    }
+                    if let Some(set) = new {
                         kept.put(url, &set);
                         sender.send_modify(|sets| drop(sets.insert(url.clone(), Arc::new(set))));
                     }
-                    if !is_known || down {
-                        tracing::info!(url, changed = !is_known, "issuer's keys fetched");
-                    }
-                    (retry, down) = (FIRST_RETRY, false);
-                    tokio::time::sleep(*refresh).await;
+                    (retry, down, etag) = (FIRST_RETRY, false, of_set);
+                    tokio::time::sleep(jittered(pause(*refresh, fresh_for))).await;
                 }
                 Err(error) => {
                     // Said once, not with every try.
@@ -154,17 +197,27 @@ impl Issuer {
                         );
                     }
                     down = true;
-                    tokio::time::sleep(retry).await;
-                    retry = (retry * 2).min(*refresh).min(LONGEST_RETRY);
+                    tokio::time::sleep(jittered(retry)).await;
+                    retry = (retry * 2).min(refresh.unwrap_or(REFRESH)).min(LONGEST_RETRY);
                 }
             }
         }
     }
 }
 
-async fn key_set(client: &reqwest::Client, url: &str) -> Result<Value, String> {
+/// An issuer's answer.
+struct Keys {
+    /// `None` where it is still the set of the entity tag that was sent.
+    set: Option<Value>,
+    etag: Option<HeaderValue>,
+    fresh_for: Option<Duration>,
+}
+
+async fn key_set(client: &reqwest::Client, url: &str, etag: Option<&HeaderValue>) -> Result<Keys, String> {
     let request = client.get(url).header("accept", "application/json");
-    parse(&fetch::text(request, MAX_BYTES).await?)
+    let Fetched { text, etag, fresh_for } = fetch::if_changed(request, etag, MAX_BYTES).await?;
+    let set = text.as_deref().map(parse).transpose()?;
+    Ok(Keys { set, etag, fresh_for })
 }
 
 #[cfg(test)]

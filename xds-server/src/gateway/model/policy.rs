@@ -107,15 +107,9 @@ pub struct Jwks {
     /// Fetched by xds-server and pushed to every Envoy. Until the first fetch, tokens get 503; when a later
     /// one fails, the last keys stay.
     pub url: Option<String>,
-    /// Time between two fetches of `url`. Default 1m.
-    #[serde(default = "Jwks::refresh")]
-    pub refresh: Duration,
-}
-
-impl Jwks {
-    fn refresh() -> Duration {
-        Duration::from_millis(60_000)
-    }
+    /// Time between two fetches of `url`. Default: the `max-age` of the issuer's `Cache-Control`, but at least 10s and at
+    /// most 10m; 1m where it says none.
+    pub refresh: Option<Duration>,
 }
 
 /// Signature algorithms (RFC 7518, RFC 8037).
