@@ -12,6 +12,7 @@
 
 mod bootstraps;
 mod connections;
+mod counters;
 mod credentials;
 mod edits;
 mod etcd;

@@ -27,6 +27,7 @@ pub mod quota;
 pub mod rate_limit;
 pub mod signature;
 pub mod slots;
+pub mod tally;
 #[cfg(test)]
 mod vectors;
 

@@ -2,6 +2,7 @@
 //!
 //! The decisions themselves are `auth`'s and `rate_limit`'s.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -10,10 +11,11 @@ use tollgate_filter_config::{GatewayConfig, RoutePolicies};
 use crate::auth::Authenticator;
 use crate::cache::Cache;
 use crate::rate_limit::Limiter;
+use crate::tally::Tally;
 use crate::{ConfigError, config_error};
 
 /// Routes remembered in each of two generations, by what their metadata says.
-const ROUTES_PER_GENERATION: usize = 256;
+const ROUTES_PER_GENERATION: usize = 1024;
 
 /// A plugin's configuration, compiled.
 #[derive(Debug)]
@@ -25,13 +27,17 @@ pub struct Parts {
     routes: RefCell<Cache<Rc<Route>>>,
 }
 
-/// The policies of a route, by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// A route: its policies by name, and what was decided on it.
+#[derive(Debug, Default)]
 pub struct Route {
     /// Who may call it.
     pub auth: Option<String>,
     /// How often.
     pub rate_limit: Option<String>,
+    /// What it is called.
+    pub name: Option<String>,
+    /// What was decided since it was last counted.
+    pub tally: Tally,
 }
 
 impl Parts {
@@ -67,9 +73,13 @@ impl Parts {
         if let Some(route) = self.routes.borrow_mut().get(0, metadata) {
             return Some(route);
         }
-        let RoutePolicies { auth, rate_limit } = RoutePolicies::parse(std::str::from_utf8(metadata).ok()?);
-        let route =
-            Rc::new(Route { auth: auth.map(str::to_owned), rate_limit: rate_limit.map(str::to_owned) });
+        let policies = RoutePolicies::parse(std::str::from_utf8(metadata).ok()?);
+        let route = Rc::new(Route {
+            auth: policies.auth.map(str::to_owned),
+            rate_limit: policies.rate_limit.map(str::to_owned),
+            name: policies.route.map(Cow::into_owned),
+            tally: Tally::default(),
+        });
         self.routes.borrow_mut().insert(0, metadata, Rc::clone(&route));
         Some(route)
     }
@@ -95,10 +105,12 @@ mod tests {
         let parts = Parts::gateway(NOTHING.as_bytes(), 1).unwrap();
         let route = |metadata: &str| parts.route(metadata.as_bytes()).unwrap();
         for _ in 0..2 {
-            assert_eq!(*route(""), Route::default());
+            let none = route("");
+            assert_eq!((&none.auth, &none.rate_limit, &none.name), (&None, &None, &None));
             assert_eq!(route("auth=a,rate_limit=b").auth.as_deref(), Some("a"));
             assert_eq!(route("auth=b,rate_limit=b").auth.as_deref(), Some("b"));
-            assert_eq!(parts.route(b"\xff"), None);
+            assert_eq!(route("auth=b,route=api/a!2cb").name.as_deref(), Some("api/a,b"));
+            assert!(parts.route(b"\xff").is_none());
         }
     }
 }

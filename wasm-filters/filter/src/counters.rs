@@ -1,10 +1,12 @@
 //! What was decided, counted in the VM and handed to Envoy once a second: a host call for each count would cost more
 //! than the count.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use tollgate_filter_abi::Counter;
-use tollgate_filter_core::parts::Parts;
+use tollgate_filter_core::parts::{Parts, Route};
+use tollgate_filter_core::tally::{Decided, Series};
 
 /// How often counts are handed over.
 pub const PERIOD: Duration = Duration::from_secs(1);
@@ -65,6 +67,7 @@ const RATE_LIMIT: [(Count, &str); 8] = [
 #[derive(Debug, Default)]
 pub struct Counters {
     counts: [(u64, Option<Counter>); AUTH.len() + RATE_LIMIT.len()],
+    series: Series<Counter>,
 }
 
 impl Counters {
@@ -84,6 +87,20 @@ impl Counters {
         self.add_many(count, 1);
     }
 
+    /// Counts a decision on a request of `route`: in all, by policy, and what is over a limit by route.
+    pub fn decided(&mut self, route: &Rc<Route>, decided: Decided) {
+        self.series.add(route, decided);
+        self.add(match decided {
+            Decided::AuthAllowed => Count::AuthAllowed,
+            Decided::AuthDenied => Count::AuthDenied,
+            Decided::AuthUnavailable => Count::AuthUnavailable,
+            Decided::Allowed => Count::LimitAllowed,
+            Decided::Limited => Count::Limited,
+            Decided::Unavailable => Count::LimitUnavailable,
+            Decided::Shadowed => Count::Shadowed,
+        });
+    }
+
     /// Counts so many.
     pub fn add_many(&mut self, count: Count, many: u64) {
         if let Some((pending, _)) = self.counts.get_mut(count as usize) {
@@ -98,5 +115,6 @@ impl Counters {
                 counter.add(std::mem::take(pending));
             }
         }
+        self.series.flush(|name| Counter::define(name).ok(), Counter::add);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tollgate_filter_abi::{self as abi, GrpcCall};
 use tollgate_filter_config::QuotaService;
 use tollgate_filter_core::lease::{Leases, Refills, wire};
+use tollgate_filter_core::parts::Route;
 use tollgate_filter_core::rate_limit::Waiting;
 
 use crate::host;
@@ -24,6 +25,8 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 pub struct Queued {
     /// The configuration it began with.
     pub plugin: Rc<Plugin>,
+    /// Its route.
+    pub route: Rc<Route>,
     /// Its limit and key.
     pub waiting: Waiting<'static>,
 }

@@ -11,6 +11,7 @@ use tollgate_filter_core::headers::{self, HeaderMap};
 use tollgate_filter_core::parts::Route;
 use tollgate_filter_core::problem::LocalResponse;
 use tollgate_filter_core::rate_limit::{self, Limiter, Quota};
+use tollgate_filter_core::tally::Decided;
 
 use crate::counters::{self, Count, Counters};
 use crate::host::{self, BoringSsl};
@@ -190,7 +191,7 @@ impl<K: Kind> Vm<K> {
     fn decided<'h>(
         &mut self,
         plugin: &Rc<Plugin>,
-        route: &Route,
+        route: &Rc<Route>,
         stream: u32,
         headers: &HeaderMap<'h>,
         decision: Decision<'h>,
@@ -198,7 +199,7 @@ impl<K: Kind> Vm<K> {
     ) -> Action {
         match decision {
             Decision::Allow(allowed) => {
-                self.count_allowed(&allowed);
+                self.count_allowed(route, &allowed);
                 let limited = self.limit(plugin, route, stream, &Source::Decided(headers, &allowed), now);
                 // A request that waits has its headers changed before: nothing of it is known later.
                 if limited != Limited::Answered {
@@ -207,10 +208,9 @@ impl<K: Kind> Vm<K> {
                 limited.action()
             }
             Decision::Deny(response) => {
-                self.counters.add(match response.status {
-                    503 => Count::AuthUnavailable,
-                    _ => Count::AuthDenied,
-                });
+                let unavailable = response.status == 503;
+                let decided = if unavailable { Decided::AuthUnavailable } else { Decided::AuthDenied };
+                self.counters.decided(route, decided);
                 answer(&response)
             }
             // Introspection answers a question; it never asks another.
@@ -218,7 +218,7 @@ impl<K: Kind> Vm<K> {
         }
     }
 
-    fn count_allowed(&mut self, allowed: &Allowed<'_>) {
+    fn count_allowed(&mut self, route: &Rc<Route>, allowed: &Allowed<'_>) {
         if allowed.cached {
             self.counters.add(Count::AuthCacheHits);
         }
@@ -226,14 +226,14 @@ impl<K: Kind> Vm<K> {
             self.counters.add(Count::AuthFailedOpen);
         }
         if allowed.identity.is_some() {
-            self.counters.add(Count::AuthAllowed);
+            self.counters.decided(route, Decided::AuthAllowed);
         }
     }
 
     fn limit(
         &mut self,
         plugin: &Rc<Plugin>,
-        route: &Route,
+        route: &Rc<Route>,
         stream: u32,
         source: &Source<'_, '_>,
         now: Option<Duration>,
@@ -244,7 +244,7 @@ impl<K: Kind> Vm<K> {
         let now = now.unwrap_or_else(host::now);
         let leases = self.refill.as_mut().map(|refill| &mut refill.refills.leases);
         let decision = limiter.decide(policy, source, &EnvoySlots, plugin.seed, now, leases);
-        let limited = self.limited(plugin, stream, decision);
+        let limited = self.limited(plugin, route, stream, decision);
         if let Some(refill) = &mut self.refill {
             refill.wake(plugin.root, stream);
         }
@@ -260,7 +260,7 @@ impl<K: Kind> Vm<K> {
                 continue;
             }
             let Some(Stream::Queued(queued)) = self.streams.remove(&stream) else { continue };
-            let Queued { plugin, waiting } = *queued;
+            let Queued { plugin, route, waiting } = *queued;
             let (Some(limiter), Some(refill)) = (&plugin.parts.limiter, &mut self.refill) else { continue };
             let leases = &mut refill.refills.leases;
             let now = host::now();
@@ -268,7 +268,7 @@ impl<K: Kind> Vm<K> {
             if abi::set_effective_context(stream).is_err() {
                 continue;
             }
-            if self.limited(&plugin, stream, decision) == Limited::Continue {
+            if self.limited(&plugin, &route, stream, decision) == Limited::Continue {
                 let _ = abi::continue_request();
             }
             let _ = abi::set_effective_context(plugin.root);
@@ -279,15 +279,21 @@ impl<K: Kind> Vm<K> {
         }
     }
 
-    fn limited(&mut self, plugin: &Rc<Plugin>, stream: u32, decision: rate_limit::Decision) -> Limited {
+    fn limited(
+        &mut self,
+        plugin: &Rc<Plugin>,
+        route: &Rc<Route>,
+        stream: u32,
+        decision: rate_limit::Decision,
+    ) -> Limited {
         match decision {
             rate_limit::Decision::Allow(allowed) => {
-                self.counters.add(Count::LimitAllowed);
+                self.counters.decided(route, Decided::Allowed);
                 if allowed.evicted {
                     self.counters.add(Count::Evicted);
                 }
                 if allowed.shadowed {
-                    self.counters.add(Count::Shadowed);
+                    self.counters.decided(route, Decided::Shadowed);
                 }
                 if let Some(quota) = allowed.quota {
                     self.streams.insert(stream, Stream::Counted(quota));
@@ -295,18 +301,18 @@ impl<K: Kind> Vm<K> {
                 Limited::Continue
             }
             rate_limit::Decision::Limit(response) => {
-                self.counters.add(Count::Limited);
+                self.counters.decided(route, Decided::Limited);
                 answer(&response);
                 Limited::Answered
             }
             rate_limit::Decision::Unavailable(response) => {
-                self.counters.add(Count::LimitUnavailable);
+                self.counters.decided(route, Decided::Unavailable);
                 answer(&response);
                 Limited::Answered
             }
             rate_limit::Decision::Wait(waiting) => {
                 self.counters.add(Count::Waited);
-                let queued = Queued { plugin: Rc::clone(plugin), waiting };
+                let queued = Queued { plugin: Rc::clone(plugin), route: Rc::clone(route), waiting };
                 self.streams.insert(stream, Stream::Queued(Box::new(queued)));
                 if let Some(refill) = &mut self.refill {
                     refill.wait(stream);

@@ -93,10 +93,11 @@ fn route(listener: &Listener, host: &VirtualHost, route: &Route, inherited: &Pol
         }
         envoy::route::Action::Route(action)
     };
+    let name = format!("{}/{}", host.name, route_name(route));
     envoy::Route {
-        name: format!("{}/{}", host.name, route_name(route)),
         r#match: Some(matches::route_match(&route.matches)),
-        metadata: metadata(&policies),
+        metadata: metadata(&policies, &name),
+        name,
         action: Some(action),
         request_headers_to_add: request_add,
         request_headers_to_remove: request_remove,
@@ -106,10 +107,11 @@ fn route(listener: &Listener, host: &VirtualHost, route: &Route, inherited: &Pol
     }
 }
 
-/// What the filters read to know the route's policies.
-fn metadata(policies: &PolicyRefs) -> Option<Metadata> {
+/// What the filters read to know the route's policies, and what it is called.
+fn metadata(policies: &PolicyRefs, route: &str) -> Option<Metadata> {
     let name = |policy| named(policy).map(Name::as_str);
-    let text = RoutePolicies { auth: name(&policies.auth), rate_limit: name(&policies.rate_limit) }.render();
+    let (auth, rate_limit) = (name(&policies.auth), name(&policies.rate_limit));
+    let text = RoutePolicies { auth, rate_limit, route: Some(route.into()) }.render();
     if text.is_empty() {
         return None;
     }
