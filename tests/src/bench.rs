@@ -11,6 +11,7 @@ mod edits;
 mod generator;
 mod native;
 mod throughput;
+mod tokens;
 mod xds;
 
 /// Measure how fast an edit of the YAML arrives at the edge, what the filters cost, and what serving many proxies costs
@@ -28,7 +29,7 @@ pub struct Args {
     #[arg(long, default_value_t = 9, env = "TOLLGATE_BENCH_ROUNDS")]
     pub(crate) rounds: usize,
     /// Seconds of load for each variant in a round
-    #[arg(long, default_value_t = 3, env = "TOLLGATE_BENCH_SECONDS")]
+    #[arg(long, default_value_t = 2, env = "TOLLGATE_BENCH_SECONDS")]
     pub(crate) seconds: u64,
     /// Keep-alive connections of the load
     #[arg(long, default_value_t = 32, env = "TOLLGATE_BENCH_CONNECTIONS")]

@@ -42,6 +42,11 @@ impl Server {
         Self::start("redis", &options, &[])
     }
 
+    /// A server without a password that keeps nothing on disk.
+    pub fn in_memory() -> Result<Self> {
+        Self::start("redis", &["--save", ""], &[])
+    }
+
     /// A server that only knows [`USER`], who may do what the quota service does, with its own keys.
     pub fn with_acl_user() -> Result<Self> {
         let rule = format!(

@@ -94,7 +94,7 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
             "virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],
-                "routes": case.routes.iter().map(route).collect::<Vec<Value>>(),
+                "routes": case.routes.iter().map(|route| self::route(route, &name)).collect::<Vec<Value>>(),
             }],
         },
         "http_filters": [
@@ -109,16 +109,12 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
     })
 }
 
-fn route(route: &Route) -> Value {
-    let mut value = json!({
-        "name": route.name,
+fn route(route: &Route, plugin: &str) -> Value {
+    json!({
+        "name": route.name_for(plugin),
         "match": { "path": route.path },
         "route": { "cluster": "upstream" },
-    });
-    if !route.policies.is_empty() {
-        value["metadata"] = json!({ "filter_metadata": { "tollgate": { "policies": route.policies } } });
-    }
-    value
+    })
 }
 
 fn cluster(name: &str, port: u16) -> Value {

@@ -1,6 +1,7 @@
 //! What makes the load: `wrk` where it is installed, since it takes least of the machine; else our own.
 
 use std::{
+    path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
@@ -38,8 +39,16 @@ impl Generator {
         headers: &[(&'static str, &str)],
     ) -> Result<f64> {
         match self {
-            Self::Wrk => wrk(args, port, headers),
+            Self::Wrk => wrk(args, port, headers, None),
             Self::Own => own(args, port, headers),
+        }
+    }
+
+    /// The same for the requests that a script of `wrk` makes; `None` where there is no `wrk`.
+    pub(super) fn scripted(self, args: &Args, port: u16, script: &Path) -> Option<Result<f64>> {
+        match self {
+            Self::Wrk => Some(wrk(args, port, &[], Some(script))),
+            Self::Own => None,
         }
     }
 }
@@ -53,11 +62,14 @@ fn own(args: &Args, port: u16, headers: &[(&'static str, &str)]) -> Result<f64> 
     Ok(report.per_second())
 }
 
-fn wrk(args: &Args, port: u16, headers: &[(&'static str, &str)]) -> Result<f64> {
+fn wrk(args: &Args, port: u16, headers: &[(&'static str, &str)], script: Option<&Path>) -> Result<f64> {
     let mut command = Command::new("wrk");
     command.args(["-t", "1", "-c", &args.connections.to_string(), "-d", &format!("{}s", args.seconds)]);
     for (name, value) in headers {
         command.args(["-H", &format!("{name}: {value}")]);
+    }
+    if let Some(script) = script {
+        command.arg("-s").arg(script);
     }
     let output = command.arg(format!("http://{}/", loopback(port))).output().context("running wrk")?;
     let said = String::from_utf8_lossy(&output.stdout);

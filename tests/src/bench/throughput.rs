@@ -8,9 +8,10 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
-use super::{Args, generator::Generator, median, native::Native};
+use super::{Args, generator::Generator, median, native::Native, tokens::Tokens};
 use crate::{
-    gateway::Gateway, ports, stack::Proxy, toolbox::Toolbox, upstream::Upstream, usage::cpu_time_of,
+    gateway::Gateway, http_client::Client, ports, redis, stack::Proxy, toolbox::Toolbox, upstream::Upstream,
+    usage::cpu_time_of,
 };
 
 /// A bearer token, HS256 with [`KEY`], for issuer `https://bench.test` and audience `api`, until the year 2100.
@@ -20,66 +21,115 @@ pub(super) const AUTHORIZATION: &str = "Bearer eyJhbGciOiJIUzI1NiIsImtpZCI6ImJlb
 /// The key of that token, as a JSON Web Key writes it.
 pub(super) const KEY: &str = "YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw";
 
+/// Ports of the listeners of our edge, by what they do.
+const LISTENERS: [&str; 7] = ["plain", "auth", "limit", "both", "quiet", "shared", "fresh"];
+
 /// One way through Envoy, and what was measured on it.
-struct Variant {
+struct Variant<'a> {
     name: &'static str,
     port: u16,
     /// The Envoy whose processor time counts.
     pid: i32,
-    headers: &'static [(&'static str, &'static str)],
+    sends: Sends<'a>,
     per_second: Vec<f64>,
     ratios: Vec<f64>,
     cpu_micros: Vec<f64>,
 }
 
-impl Variant {
-    fn new(
-        name: &'static str,
-        port: u16,
-        pid: i32,
-        headers: &'static [(&'static str, &'static str)],
-    ) -> Self {
-        Self { name, port, pid, headers, per_second: Vec::new(), ratios: Vec::new(), cpu_micros: Vec::new() }
+/// What the requests bring.
+enum Sends<'a> {
+    Nothing,
+    /// The same token each.
+    OneToken,
+    /// A token that was not seen before.
+    NewTokens(&'a Tokens),
+}
+
+impl<'a> Variant<'a> {
+    fn new(name: &'static str, (port, pid): (u16, i32), sends: Sends<'a>) -> Self {
+        Self { name, port, pid, sends, per_second: Vec::new(), ratios: Vec::new(), cpu_micros: Vec::new() }
     }
 }
 
 /// Markdown with the medians.
 pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
-    const TOKEN: &[(&str, &str)] = &[("authorization", AUTHORIZATION)];
     let upstream = Upstream::start_silent("bench")?;
-    let native = Native::start(toolbox, &upstream)?;
-    let [plain, auth, limit, both, quiet] = [(); 5].map(|()| ports::free());
-    let [plain, auth, limit, both, quiet] = [plain?, auth?, limit?, both?, quiet?];
-    let yaml = yaml(&upstream, [plain, auth, limit, both, quiet]);
-    let gateway = Gateway::single_worker("bench-throughput", |_| yaml)?;
+    let tokens = Tokens::mint()?;
+    let redis = redis::Server::in_memory()?;
+    let ports = [(); LISTENERS.len()].map(|()| ports::free());
+    let ports = ports.into_iter().collect::<Result<Vec<u16>>>()?;
+    let yaml = yaml(&upstream, &ports, &tokens);
+    let url = format!("redis://127.0.0.1:{}", redis.port);
+    let gateway = Gateway::edge_only_on(
+        "bench-throughput",
+        |stack| {
+            stack.concurrency = 1;
+            stack.xds_arguments = ["--quota-redis", &url].map(str::to_owned).to_vec();
+            Ok(())
+        },
+        |_| yaml,
+    )?;
+    let native = Native::start(toolbox, &upstream, gateway.ports().xds_quota, &tokens)?;
     let filtered = gateway.pid(Proxy::Edge).context("the edge is not running")?;
+    let [plain, auth, limit, both, quiet, shared, fresh] = ports[..] else {
+        anyhow::bail!("there is a port for each listener");
+    };
+    let (ours, theirs) = (|port: u16| (port, filtered), |port: u16| (port, native.pid()));
     let mut variants = [
-        Variant::new("bare Envoy", native.bare, native.pid(), &[]),
-        Variant::new("a gateway without policies", plain, filtered, &[]),
-        Variant::new("with auth (a token seen before)", auth, filtered, TOKEN),
-        Variant::new("with rate limit", limit, filtered, &[]),
-        Variant::new("with both", both, filtered, TOKEN),
-        Variant::new("with both, quota told on 429 only", quiet, filtered, TOKEN),
-        Variant::new("Envoy's jwt_authn (checks the token each time)", native.jwt_authn, native.pid(), TOKEN),
+        Variant::new("bare Envoy", theirs(native.bare), Sends::Nothing),
+        Variant::new("a gateway without policies", ours(plain), Sends::Nothing),
+        Variant::new("with auth (a token seen before)", ours(auth), Sends::OneToken),
+        Variant::new("with rate limit", ours(limit), Sends::Nothing),
+        Variant::new("with both", ours(both), Sends::OneToken),
+        Variant::new("with both, quota told on 429 only", ours(quiet), Sends::OneToken),
+        Variant::new("the same, the limit shared by all Envoys (Redis)", ours(shared), Sends::OneToken),
+        Variant::new("with auth (RS256, tokens never seen before)", ours(fresh), Sends::NewTokens(&tokens)),
+        Variant::new(
+            "Envoy's jwt_authn (checks the token each time)",
+            theirs(native.jwt_authn),
+            Sends::OneToken,
+        ),
+        Variant::new("Envoy's jwt_authn (RS256)", theirs(native.fresh), Sends::NewTokens(&tokens)),
         Variant::new(
             "Envoy's local_ratelimit (one bucket for all)",
-            native.local_ratelimit,
-            native.pid(),
-            &[],
+            theirs(native.local_ratelimit),
+            Sends::Nothing,
         ),
-        Variant::new("Envoy's jwt_authn and local_ratelimit", native.both, native.pid(), TOKEN),
+        Variant::new("Envoy's jwt_authn and local_ratelimit", theirs(native.both), Sends::OneToken),
+        Variant::new(
+            "Envoy's jwt_authn and ratelimit (a call for each request, same service and Redis)",
+            theirs(native.shared),
+            Sends::OneToken,
+        ),
     ];
     let generator = Generator::find();
+    let mut served = 0.0;
+    let calls_before = quota_calls(&gateway)?;
     // The first round warms up: connections, caches, the compiler of the VM.
     for round in 0..=args.rounds {
         eprintln!("round {round} of {}{}", args.rounds, if round == 0 { " (warm-up)" } else { "" });
         let mut bare = None;
         for variant in &mut variants {
             let before = cpu_time_of(variant.pid)?;
-            let per_second = generator.requests_per_second(args, variant.port, variant.headers);
+            let per_second = match &variant.sends {
+                Sends::Nothing => generator.requests_per_second(args, variant.port, &[]),
+                Sends::OneToken => {
+                    generator.requests_per_second(args, variant.port, &[("authorization", AUTHORIZATION)])
+                }
+                Sends::NewTokens(tokens) => {
+                    match generator.scripted(args, variant.port, &tokens.script) {
+                        Some(measured) => measured,
+                        // Our own load sends one request only.
+                        None => continue,
+                    }
+                }
+            };
             let per_second = per_second.with_context(|| format!("{}\n{}", variant.name, gateway.report()))?;
             let cpu = cpu_time_of(variant.pid)? - before;
             let ratio = per_second / *bare.get_or_insert(per_second);
+            if variant.port == shared {
+                served += per_second * args.seconds as f64;
+            }
             if round > 0 {
                 variant.per_second.push(per_second);
                 variant.ratios.push(ratio);
@@ -87,10 +137,25 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
             }
         }
     }
-    Ok(table(args, generator, variants))
+    let calls = quota_calls(&gateway)?.saturating_sub(calls_before);
+    let per_thousand = calls as f64 * 1_000.0 / served;
+    let note = format!(
+        "\nThe shared limit took {per_thousand:.2} calls to the quota service per 1,000 requests of its one key.\n"
+    );
+    Ok(table(args, generator, variants) + &note)
 }
 
-fn table(args: &Args, generator: Generator, variants: [Variant; 9]) -> String {
+/// Calls to the quota service that our edge made.
+fn quota_calls(gateway: &Gateway) -> Result<u64> {
+    let admin = Client::new(gateway.ports().edge_admin);
+    let reply =
+        admin.get("/stats?format=text&filter=tollgate.rate_limit.quota_calls$").send()?.expect_status(200)?;
+    let text = reply.text();
+    let values = text.lines().filter_map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok());
+    Ok(values.sum())
+}
+
+fn table(args: &Args, generator: Generator, variants: [Variant<'_>; 13]) -> String {
     let mut text = format!(
         "Requests through one Envoy worker to a loopback upstream, from {} on {} connections; medians of {} interleaved \
          rounds of {} s:\n\n| | requests/s | ratio to bare | Envoy CPU a request |\n|---|---:|---:|---:|\n",
@@ -106,25 +171,35 @@ fn table(args: &Args, generator: Generator, variants: [Variant; 9]) -> String {
     text
 }
 
-/// Five listeners of one Envoy that differ in their policies only. The limit is one that is never reached.
-fn yaml(upstream: &Upstream, [plain, auth, limit, both, quiet]: [u16; 5]) -> String {
-    let listener = |name: &str, port: u16, policies: &str| {
+/// Listeners of one Envoy that differ in their policies only. The limits are never reached.
+fn yaml(upstream: &Upstream, ports: &[u16], tokens: &Tokens) -> String {
+    let policies = |listener: &str| match listener {
+        "auth" => "auth: tokens",
+        "limit" => "rate_limit: high",
+        "both" => "auth: tokens, rate_limit: high",
+        "quiet" => "auth: tokens, rate_limit: quiet",
+        "shared" => "auth: tokens, rate_limit: shared",
+        "fresh" => "auth: fresh",
+        _ => "",
+    };
+    let listener = |(name, port): (&&str, &u16)| {
         format!(
             "  {name}:\n    address: 127.0.0.1:{port}\n    virtual_hosts:\n      - name: bench\n        hosts: [\"*\"]\n        \
-             policies: {{ {policies} }}\n        routes: [{{ match: {{ path: {{ prefix: / }} }}, to: bench }}]\n"
+             policies: {{ {} }}\n        routes: [{{ match: {{ path: {{ prefix: / }} }}, to: bench }}]\n",
+            policies(name)
         )
     };
+    let high = "key: [consumer], limit: 10000000/s, burst: 10000000";
     format!(
-        "version: v1\nproxies: {{ edge: {{ listeners: [plain, auth, limit, both, quiet] }} }}\nlisteners:\n{}{}{}{}{}clusters:\n  \
-         bench: {{ endpoints: [\"{}\"] }}\npolicies:\n  auth:\n    tokens: {{ any_of: [{{ jwt: {{ issuer: \
-         https://bench.test, audiences: [api], algorithms: [HS256], jwks: {{ inline: {{ keys: [{{ kty: oct, kid: bench, \
-         alg: HS256, k: {KEY} }}] }} }} }} }}] }}\n  rate_limit:\n    high: {{ key: [consumer], limit: 10000000/s, burst: 10000000 }}\n    \
-         quiet: {{ key: [consumer], limit: 10000000/s, burst: 10000000, headers: limited }}\n",
-        listener("plain", plain, ""),
-        listener("auth", auth, "auth: tokens"),
-        listener("limit", limit, "rate_limit: high"),
-        listener("both", both, "auth: tokens, rate_limit: high"),
-        listener("quiet", quiet, "auth: tokens, rate_limit: quiet"),
+        "version: v1\nproxies: {{ edge: {{ listeners: [{}] }} }}\nlisteners:\n{}clusters:\n  bench: {{ endpoints: [\"{}\"] \
+         }}\npolicies:\n  auth:\n    tokens: {{ any_of: [{{ jwt: {{ issuer: https://bench.test, audiences: [api], algorithms: \
+         [HS256], jwks: {{ inline: {{ keys: [{{ kty: oct, kid: bench, alg: HS256, k: {KEY} }}] }} }} }} }}] }}\n    fresh: {{ any_of: \
+         [{{ jwt: {{ issuer: https://issuer.example, audiences: [api], algorithms: [RS256], jwks: {{ inline: {} }} }} }}] }}\n  \
+         rate_limit:\n    high: {{ {high} }}\n    quiet: {{ {high}, headers: limited }}\n    shared: {{ {high}, headers: limited, \
+         scope: global }}\n",
+        LISTENERS.join(", "),
+        LISTENERS.iter().zip(ports).map(listener).collect::<String>(),
         upstream.address(),
+        tokens.jwks,
     )
 }

@@ -10,22 +10,21 @@ pub enum Action {
     Pause = 1,
 }
 
-/// One VM. Contexts are numbers: of a plugin's configuration (`root`), or of a stream.
+/// One VM. Contexts are numbers: of a plugin's configuration (`root`), or of a stream. Neither the making nor the end of
+/// one is told, which would cost every stream two entries into the VM: [`crate::exists`] says whether it is there.
 pub trait Module: Default {
     /// Takes a configuration of `size` bytes; `false` refuses it.
     fn configure(&mut self, root: u32, size: usize) -> bool;
-    /// The period of `set_tick_period` went by.
-    fn tick(&mut self);
-    /// A request's headers are here, of a stream under `root`; `None` where the proxy made another stream since.
-    fn request_headers(&mut self, root: Option<u32>, stream: u32) -> Action;
+    /// The period of `set_tick_period` went by, of a plugin's context.
+    fn tick(&mut self, root: u32);
+    /// A request's headers are here.
+    fn request_headers(&mut self, stream: u32) -> Action;
     /// A response's headers are here. Only where exported.
     fn response_headers(&mut self, stream: u32);
     /// A call ended; without headers, it failed.
     fn http_call_response(&mut self, token: u32, headers: usize, body_size: usize);
     /// A gRPC call was answered with `size` bytes (`Some`), or failed. Only where exported.
     fn grpc_response(&mut self, _token: u32, _size: Option<usize>) {}
-    /// A context is gone, `root`'s or a stream's.
-    fn delete(&mut self, context: u32);
 }
 
 /// Exports a [`Module`] to the proxy: `export!(Filter)`, or `export!(Filter, response_headers)` where responses matter,
@@ -68,15 +67,12 @@ macro_rules! export {
     ($module:ty) => {
         #[allow(unsafe_code)]
         mod exported {
-            use std::cell::{Cell, RefCell};
+            use std::cell::RefCell;
 
             use $crate::Module as _;
 
             thread_local! {
                 static MODULE: RefCell<$module> = RefCell::default();
-                // The stream that was made last, and its root. The proxy makes a stream's context and hands it the
-                // request's headers at once, so this needs no table.
-                static LAST: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
             }
 
             pub(super) fn with<T>(call: impl FnOnce(&mut $module) -> T) -> T {
@@ -97,24 +93,18 @@ macro_rules! export {
             }
 
             #[unsafe(no_mangle)]
-            extern "C" fn proxy_on_context_create(context: u32, root: u32) {
-                LAST.set((context, root));
-            }
-
-            #[unsafe(no_mangle)]
             extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
                 u32::from(with(|module| module.configure(root, size)))
             }
 
             #[unsafe(no_mangle)]
-            extern "C" fn proxy_on_tick(_root: u32) {
-                with(|module| module.tick());
+            extern "C" fn proxy_on_tick(root: u32) {
+                with(|module| module.tick(root));
             }
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end: u32) -> u32 {
-                let root = Some(LAST.get()).filter(|(last, _)| *last == stream).map(|(_, root)| root);
-                with(|module| module.request_headers(root, stream)) as u32
+                with(|module| module.request_headers(stream)) as u32
             }
 
             #[unsafe(no_mangle)]
@@ -126,11 +116,6 @@ macro_rules! export {
                 _trailers: usize,
             ) {
                 with(|module| module.http_call_response(token, headers, body_size));
-            }
-
-            #[unsafe(no_mangle)]
-            extern "C" fn proxy_on_delete(context: u32) {
-                with(|module| module.delete(context));
             }
         }
     };

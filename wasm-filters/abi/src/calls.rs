@@ -73,6 +73,11 @@ pub fn set_effective_context(context: u32) -> Result {
     done(unsafe { raw::proxy_set_effective_context(context) })
 }
 
+/// Whether there is such a context. Host calls are about it then.
+pub fn exists(context: u32) -> bool {
+    set_effective_context(context).is_ok()
+}
+
 /// A property by its path, segments with a NUL between.
 pub fn property(path: &[u8]) -> Result<Vec<u8>> {
     let mut value = Slot::new();

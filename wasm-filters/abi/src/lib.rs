@@ -20,7 +20,7 @@ mod raw;
 pub use callbacks::{Action, Module};
 pub use calls::{
     Counter, GrpcCall, HttpCall, Map, Status, add_header, call_foreign_function, configuration,
-    continue_request, current_time_nanos, grpc_message, header, header_pairs, http_call_body, log_error,
-    property, remove_header, replace_header, send_grpc_call, send_http_call, send_response,
+    continue_request, current_time_nanos, exists, grpc_message, header, header_pairs, http_call_body,
+    log_error, property, remove_header, replace_header, send_grpc_call, send_http_call, send_response,
     set_effective_context, set_shared_data, set_tick_period, shared_data,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use tollgate_filter_config::{AuthConfig, GatewayConfig, RateLimitConfig, RoutePolicies};
+use tollgate_filter_config::{AuthConfig, GatewayConfig, RateLimitConfig};
 
 mod check;
 
@@ -44,11 +44,11 @@ pub enum Config {
 /// A route of the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// Its name in Envoy.
+    /// Its name, but for its policies.
     pub name: String,
     /// The exact path it matches.
     pub path: String,
-    /// The leaf `filter_metadata["tollgate"]["policies"]`; empty: the route has no such metadata.
+    /// Its policies, as `auth=NAME,rate_limit=NAME`; empty: it has none.
     pub policies: String,
 }
 
@@ -156,13 +156,13 @@ impl Case {
             Config::Gateway(both) => (both.auth, both.rate_limit),
         };
         let routes = self.routes.iter().map(|route| {
-            let policies = RoutePolicies::parse(&route.policies);
-            let policies = match &self.config {
-                Config::Auth(_) => RoutePolicies { rate_limit: None, ..policies },
-                Config::RateLimit(_) => RoutePolicies { auth: None, ..policies },
-                Config::Gateway(_) => policies,
+            let others = match &self.config {
+                Config::Auth(_) => "rate_limit=",
+                Config::RateLimit(_) => "auth=",
+                Config::Gateway(_) => "none",
             };
-            Route { policies: policies.render(), ..route.clone() }
+            let own = route.policies.split(',').filter(|policy| !policy.starts_with(others));
+            Route { policies: own.collect::<Vec<_>>().join(","), ..route.clone() }
         });
         Self {
             name: format!("{} (in one module)", self.name),
@@ -227,6 +227,12 @@ impl Config {
 }
 
 impl Route {
+    /// Its name in Envoy, where `plugin` has its policies.
+    pub fn name_for(&self, plugin: &str) -> String {
+        let policies = if self.policies.is_empty() { "" } else { "," };
+        format!("{};plugin={plugin}{policies}{}", self.name, self.policies)
+    }
+
     fn new(name: &str, policies: &str) -> Self {
         Self { name: name.to_owned(), path: format!("/{name}"), policies: policies.to_owned() }
     }

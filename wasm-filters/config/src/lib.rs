@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 mod route_policies;
 
-pub use route_policies::{METADATA_NAMESPACE, METADATA_POLICIES, RoutePolicies};
+pub use route_policies::RoutePolicies;
 
 /// Header that carries who is calling, from the auth filter to everything behind it.
 pub const CONSUMER_HEADER: &str = "x-consumer-id";

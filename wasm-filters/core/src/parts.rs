@@ -2,7 +2,6 @@
 //!
 //! The decisions themselves are `auth`'s and `rate_limit`'s.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -14,7 +13,7 @@ use crate::rate_limit::Limiter;
 use crate::tally::Tally;
 use crate::{ConfigError, config_error};
 
-/// Routes remembered in each of two generations, by what their metadata says.
+/// Routes remembered in each of two generations, by their names.
 const ROUTES_PER_GENERATION: usize = 1024;
 
 /// A plugin's configuration, compiled.
@@ -35,7 +34,7 @@ pub struct Route {
     /// How often.
     pub rate_limit: Option<String>,
     /// What it is called.
-    pub name: Option<String>,
+    pub name: String,
     /// What was decided since it was last counted.
     pub tally: Tally,
 }
@@ -67,20 +66,20 @@ impl Parts {
         Self { auth, limiter, routes: RefCell::new(Cache::new(ROUTES_PER_GENERATION, seed)) }
     }
 
-    /// The policies of a route with this metadata (see [`RoutePolicies`]); read once and remembered. `None` where it is
-    /// no text.
-    pub fn route(&self, metadata: &[u8]) -> Option<Rc<Route>> {
-        if let Some(route) = self.routes.borrow_mut().get(0, metadata) {
+    /// The policies of the route with this name in Envoy (see [`RoutePolicies`]); read once and remembered. `None` where
+    /// it tells none.
+    pub fn route(&self, name: &[u8]) -> Option<Rc<Route>> {
+        if let Some(route) = self.routes.borrow_mut().get(0, name) {
             return Some(route);
         }
-        let policies = RoutePolicies::parse(std::str::from_utf8(metadata).ok()?);
+        let policies = RoutePolicies::parse(std::str::from_utf8(name).ok()?)?;
         let route = Rc::new(Route {
             auth: policies.auth.map(str::to_owned),
             rate_limit: policies.rate_limit.map(str::to_owned),
-            name: policies.route.map(Cow::into_owned),
+            name: policies.route.to_owned(),
             tally: Tally::default(),
         });
-        self.routes.borrow_mut().insert(0, metadata, Rc::clone(&route));
+        self.routes.borrow_mut().insert(0, name, Rc::clone(&route));
         Some(route)
     }
 }
@@ -101,16 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn routes_are_told_apart_by_their_metadata() {
+    fn routes_are_told_apart_by_their_names() {
         let parts = Parts::gateway(NOTHING.as_bytes(), 1).unwrap();
-        let route = |metadata: &str| parts.route(metadata.as_bytes()).unwrap();
+        let route = |name: &str| parts.route(name.as_bytes()).unwrap();
         for _ in 0..2 {
-            let none = route("");
-            assert_eq!((&none.auth, &none.rate_limit, &none.name), (&None, &None, &None));
-            assert_eq!(route("auth=a,rate_limit=b").auth.as_deref(), Some("a"));
-            assert_eq!(route("auth=b,rate_limit=b").auth.as_deref(), Some("b"));
-            assert_eq!(route("auth=b,route=api/a!2cb").name.as_deref(), Some("api/a,b"));
-            assert!(parts.route(b"\xff").is_none());
+            let none = route("api;plugin=p");
+            assert_eq!((&none.auth, &none.rate_limit, &*none.name), (&None, &None, "api"));
+            assert_eq!(route("api;plugin=p,auth=a,rate_limit=b").auth.as_deref(), Some("a"));
+            assert_eq!(route("api;plugin=p,auth=b,rate_limit=b").auth.as_deref(), Some("b"));
+            assert_eq!(route("api/a,b;c;plugin=p,auth=b").name, "api/a,b;c");
+            assert!(parts.route(b"api\xff;plugin=p").is_none() && parts.route(b"api").is_none());
         }
     }
 }

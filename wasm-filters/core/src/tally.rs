@@ -107,8 +107,8 @@ impl<C: Copy> Series<C> {
                 let Some(policy) = policy.as_deref() else { continue };
                 let counter = series(&mut self.policies, self.most, &define, metric, &[("policy", policy)]);
                 counter.into_iter().for_each(|counter| add(counter, count));
-                if let (Decided::Limited, Some(name)) = (decided, route.name.as_deref()) {
-                    let labels = [("policy", policy), ("route", name)];
+                if decided == Decided::Limited {
+                    let labels = [("policy", policy), ("route", &*route.name)];
                     let counter = series(&mut self.routes, self.most, &define, ROUTE_LIMITED, &labels);
                     counter.into_iter().for_each(|counter| add(counter, count));
                 }
@@ -157,7 +157,7 @@ mod tests {
         Rc::new(Route {
             auth: Some("who".into()),
             rate_limit: Some(policy.into()),
-            name: Some(name.into()),
+            name: name.into(),
             tally: Tally::default(),
         })
     }

@@ -6,12 +6,11 @@ use std::time::Duration;
 use tollgate_filter_abi::{self as abi, HttpCall, Map, Status};
 use tollgate_filter_core::api_key::Answer;
 use tollgate_filter_core::auth::{Allowed, Pending};
+use tollgate_filter_core::headers::HeaderMap;
 use tollgate_filter_core::problem::LocalResponse;
 use tollgate_filter_core::rate_limit::Quota;
 use tollgate_filter_core::signature::{Hash, HostFailure, HostVerifier, foreign};
 
-/// Of a route, what its policies are; see `RoutePolicies`.
-const ROUTE_POLICIES: &[u8] = b"xds\0route_metadata\0filter_metadata\0tollgate\0policies";
 /// Longest introspection answer that is read.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
@@ -31,11 +30,11 @@ pub fn now() -> Duration {
     Duration::from_nanos(abi::current_time_nanos())
 }
 
-/// The policies of the request's route, as `RoutePolicies` writes them; empty where it has none.
-pub fn route_policies() -> Result<Vec<u8>, HostFailure> {
-    match abi::property(ROUTE_POLICIES) {
-        Err(Status::NotFound) => Ok(Vec::new()),
-        read => read.map_err(|_| HostFailure),
+/// The name of the request's route; `None` where it has none, so that the router answers 404.
+pub fn route_name() -> Result<Option<Vec<u8>>, HostFailure> {
+    match abi::property(b"xds\0route_name") {
+        Err(Status::NotFound) => Ok(None),
+        read => read.map(Some).map_err(|_| HostFailure),
     }
 }
 
@@ -45,15 +44,19 @@ pub fn respond(response: &LocalResponse) {
     let _ = abi::send_response(response.status.into(), &headers.collect::<Vec<_>>(), &response.body);
 }
 
-/// Changes the request's headers.
-pub fn apply(allowed: &Allowed<'_>) {
+/// Changes the request's headers, which were `headers`.
+pub fn apply(allowed: &Allowed<'_>, headers: &HeaderMap<'_>) {
     for name in &allowed.remove {
         let _ = abi::remove_header(Map::Request, name);
     }
     for (name, value) in allowed.identity.iter().flat_map(|identity| identity.headers()) {
-        if let Some(value) = value {
-            let _ = abi::replace_header(Map::Request, name.as_bytes(), value.as_bytes());
-        }
+        let Some(value) = value else { continue };
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        // To replace what is not there costs twice as much.
+        let _ = match headers.iter().any(|(sent, _)| *sent == name) {
+            true => abi::replace_header(Map::Request, name, value),
+            false => abi::add_header(Map::Request, name, value),
+        };
     }
 }
 

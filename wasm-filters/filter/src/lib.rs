@@ -4,7 +4,7 @@
 //! a host call that returns data, so a request makes as few as it can:
 //!
 //! ```text
-//! request headers ─► route metadata ─► all headers ─► time ─► decisions ─► headers to change, one call each
+//! request headers ─► name of the route ─► all headers ─► time ─► decisions ─► headers to change, one call each
 //! response headers ─► headers of the limit, where there was one
 //! each second ─► counters
 //! a millisecond after a shared limit ran low ─► one call to the quota service, for all that did

@@ -7,14 +7,15 @@ use tollgate_filter_abi::{self as abi, Map};
 use tollgate_filter_config::CONSUMER_HEADER;
 use tollgate_filter_core::auth::Allowed;
 use tollgate_filter_core::headers::{self, HeaderMap};
+use tollgate_filter_core::parts::Route;
 use tollgate_filter_core::rate_limit::KeySource;
 
 /// A request after the decision of the auth filter.
 pub enum Source<'a, 'h> {
     /// It was made here.
-    Decided(&'a HeaderMap<'h>, &'a Allowed<'h>),
+    Decided(&'a Route, &'a HeaderMap<'h>, &'a Allowed<'h>),
     /// Another filter made it, and its changes.
-    AsItIs,
+    AsItIs(&'a Route),
 }
 
 impl KeySource for Source<'_, '_> {
@@ -22,13 +23,13 @@ impl KeySource for Source<'_, '_> {
         match self {
             Self::Decided(..) => self.header(CONSUMER_HEADER).into_iter().next(),
             // Set by the auth filter, so there is one at most, and one small call reads it.
-            Self::AsItIs => abi::header(Map::Request, CONSUMER_HEADER.as_bytes()).ok().map(Cow::Owned),
+            Self::AsItIs(_) => abi::header(Map::Request, CONSUMER_HEADER.as_bytes()).ok().map(Cow::Owned),
         }
     }
 
     fn header(&self, name: &str) -> Vec<Cow<'_, [u8]>> {
         match self {
-            Self::Decided(headers, allowed) => {
+            Self::Decided(_, headers, allowed) => {
                 let set = allowed.identity.as_ref().and_then(|identity| identity.value(name.as_bytes()));
                 if let Some(value) = set {
                     return vec![Cow::Borrowed(value.as_bytes())];
@@ -38,7 +39,7 @@ impl KeySource for Source<'_, '_> {
                 }
                 headers::values(headers, name).map(Cow::Borrowed).collect()
             }
-            Self::AsItIs => {
+            Self::AsItIs(_) => {
                 let pairs = abi::header_pairs(Map::Request).unwrap_or_default();
                 let headers = headers::decode(&pairs).unwrap_or_default();
                 headers::values(&headers, name).map(|value| Cow::Owned(value.to_vec())).collect()
@@ -51,6 +52,7 @@ impl KeySource for Source<'_, '_> {
     }
 
     fn route_name(&self) -> Vec<u8> {
-        abi::property(b"xds\0route_name").unwrap_or_default()
+        let (Self::Decided(route, ..) | Self::AsItIs(route)) = self;
+        route.name.as_bytes().to_vec()
     }
 }

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tollgate_filter_abi::{self as abi, Action, Map, Module};
+use tollgate_filter_config::RoutePolicies;
 use tollgate_filter_core::auth::{Allowed, Decision, Pending};
 use tollgate_filter_core::headers::{self, HeaderMap};
 use tollgate_filter_core::parts::Route;
@@ -23,13 +24,16 @@ use crate::source::Source;
 
 /// One virtual machine of a filter.
 pub struct Vm<K> {
-    plugins: BTreeMap<u32, Rc<Plugin>>,
+    /// By what Envoy calls them, as routes do.
+    plugins: BTreeMap<Vec<u8>, Rc<Plugin>>,
     /// Streams of which something is still to be known; most have nothing here.
     streams: BTreeMap<u32, Stream>,
     /// The stream that waits for each call.
     calls: BTreeMap<u32, u32>,
     /// Where a limit is shared.
     refill: Option<Refill>,
+    /// When contexts that ended were last looked for.
+    swept: Duration,
     counters: Counters,
     kind: PhantomData<K>,
 }
@@ -45,7 +49,6 @@ enum Stream {
 
 /// What is needed once introspection answers.
 struct Waiting {
-    call: u32,
     plugin: Rc<Plugin>,
     route: Rc<Route>,
     pending: Pending,
@@ -59,6 +62,7 @@ impl<K> Default for Vm<K> {
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
             refill: None,
+            swept: Duration::ZERO,
             counters: Counters::default(),
             kind: PhantomData,
         }
@@ -76,7 +80,7 @@ impl<K: Kind> Module for Vm<K> {
                         None => self.refill = Some(Refill::new(service.clone(), plugin.seed)),
                     }
                 }
-                self.plugins.insert(root, Rc::new(plugin));
+                self.plugins.insert(plugin.name.clone(), Rc::new(plugin));
                 abi::set_tick_period(counters::PERIOD);
                 true
             }
@@ -87,7 +91,7 @@ impl<K: Kind> Module for Vm<K> {
         }
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self, root: u32) {
         if let Some(refill) = &mut self.refill {
             let calls = refill.tick();
             self.counters.add_many(Count::QuotaCalls, calls.made);
@@ -95,6 +99,7 @@ impl<K: Kind> Module for Vm<K> {
             self.settle();
         }
         self.counters.flush();
+        self.sweep(root);
     }
 
     fn grpc_response(&mut self, token: u32, size: Option<usize>) {
@@ -107,12 +112,9 @@ impl<K: Kind> Module for Vm<K> {
         }
     }
 
-    fn request_headers(&mut self, root: Option<u32>, stream: u32) -> Action {
-        match root.and_then(|root| self.plugins.get(&root)).cloned() {
-            Some(plugin) => self.start(&plugin, stream).unwrap_or_else(|| answer(&unreadable())),
-            // No configuration was ever accepted.
-            None => answer(&unreadable()),
-        }
+    fn request_headers(&mut self, stream: u32) -> Action {
+        let started = if K::READS_ALL { self.start(stream) } else { self.start_limit(stream) };
+        started.unwrap_or_else(|| answer(&unreadable()))
     }
 
     fn response_headers(&mut self, stream: u32) {
@@ -131,38 +133,24 @@ impl<K: Kind> Module for Vm<K> {
             let _ = abi::continue_request();
         }
     }
-
-    fn delete(&mut self, context: u32) {
-        match self.streams.remove(&context) {
-            // The call dies with the stream, and nothing more is heard of it.
-            Some(Stream::Waiting(waiting)) => drop(self.calls.remove(&waiting.call)),
-            Some(Stream::Queued(_) | Stream::Counted(_)) => {}
-            None if self.plugins.remove(&context).is_some() => {
-                // The VM may go with it.
-                self.counters.flush();
-            }
-            None => {}
-        }
-    }
 }
 
 impl<K: Kind> Vm<K> {
-    /// `None` where the host does not say what is needed: then nobody passes.
-    fn start(&mut self, plugin: &Rc<Plugin>, stream: u32) -> Option<Action> {
-        let route = plugin.parts.route(&host::route_policies().ok()?)?;
-        let Some(auth) = &plugin.parts.auth else {
-            return Some(self.limit(plugin, &route, stream, &Source::AsItIs, None).action());
-        };
+    /// `None` where the host does not say what is needed, or the route's plugin was never configured: then nobody passes.
+    fn start(&mut self, stream: u32) -> Option<Action> {
+        let Some(name) = host::route_name().ok()? else { return Some(Action::Continue) };
+        let (plugin, route) = self.asked(&name)?;
         let pairs = abi::header_pairs(Map::Request).ok()?;
         let headers = headers::decode(&pairs)?;
+        let auth = plugin.parts.auth.as_ref()?;
         let now = route.auth.as_ref().map(|_| host::now());
         let at = now.unwrap_or_default();
         match auth.decide(route.auth.as_deref(), &headers, at, &BoringSsl) {
             Decision::Introspect(pending) => match host::ask(&pending) {
                 Ok(call) => {
                     self.counters.add(Count::Introspections);
-                    let (plugin, headers) = (Rc::clone(plugin), pairs.clone());
-                    let waiting = Waiting { call, plugin, route, pending, headers };
+                    let (plugin, headers) = (Rc::clone(&plugin), pairs.clone());
+                    let waiting = Waiting { plugin, route, pending, headers };
                     self.calls.insert(call, stream);
                     self.streams.insert(stream, Stream::Waiting(Box::new(waiting)));
                     Some(Action::Pause)
@@ -170,11 +158,38 @@ impl<K: Kind> Vm<K> {
                 // No such cluster, or the call could not be made.
                 Err(_) => {
                     let decision = auth.resume(&pending, &headers, None, at);
-                    Some(self.decided(plugin, &route, stream, &headers, decision, now))
+                    Some(self.decided(&plugin, &route, stream, &headers, decision, now))
                 }
             },
-            decision => Some(self.decided(plugin, &route, stream, &headers, decision, now)),
+            decision => Some(self.decided(&plugin, &route, stream, &headers, decision, now)),
         }
+    }
+
+    /// The same where another filter decides who calls.
+    fn start_limit(&mut self, stream: u32) -> Option<Action> {
+        let Some(name) = host::route_name().ok()? else { return Some(Action::Continue) };
+        let (plugin, route) = self.asked(&name)?;
+        Some(self.limit(&plugin, &route, stream, &Source::AsItIs(&route), None).action())
+    }
+
+    /// Whom the requests of a route ask, and what it is.
+    fn asked(&self, name: &[u8]) -> Option<(Rc<Plugin>, Rc<Route>)> {
+        let plugin = self.plugins.get(RoutePolicies::plugin_of(name)?)?;
+        Some((Rc::clone(plugin), plugin.parts.route(name)?))
+    }
+
+    /// Forgets what ended without a word: streams that were reset, with the calls that ended with them, and plugins that
+    /// no listener has any more.
+    fn sweep(&mut self, root: u32) {
+        let now = host::now();
+        if now.saturating_sub(self.swept) < counters::PERIOD {
+            return;
+        }
+        self.swept = now;
+        self.streams.retain(|stream, _| abi::exists(*stream));
+        self.calls.retain(|_, stream| self.streams.contains_key(stream));
+        self.plugins.retain(|_, plugin| abi::exists(plugin.root));
+        let _ = abi::set_effective_context(root);
     }
 
     fn resume(&mut self, waiting: &Waiting, stream: u32, headers: usize, body_size: usize) -> Action {
@@ -200,10 +215,11 @@ impl<K: Kind> Vm<K> {
         match decision {
             Decision::Allow(allowed) => {
                 self.count_allowed(route, &allowed);
-                let limited = self.limit(plugin, route, stream, &Source::Decided(headers, &allowed), now);
+                let limited =
+                    self.limit(plugin, route, stream, &Source::Decided(route, headers, &allowed), now);
                 // A request that waits has its headers changed before: nothing of it is known later.
                 if limited != Limited::Answered {
-                    host::apply(&allowed);
+                    host::apply(&allowed, headers);
                 }
                 limited.action()
             }

@@ -1,7 +1,7 @@
 //! Sends one request through a filter and prints what became of it.
 //!
 //! `cargo run -p tollgate-wasm-host --example one_request -- FILTER.wasm CONFIGURATION [HEADER: VALUE]…`; a header
-//! named `route-policies` sets the route metadata that Tollgate's filters read instead. Callouts are answered with
+//! named `route-policies` sets the route's policies that Tollgate's filters read of its name. Callouts are answered with
 //! 503, as if nobody was there.
 
 use std::time::Duration;
@@ -23,11 +23,11 @@ fn main() -> Result<(), Error> {
     let headers: HeaderMap = headers.into_iter().filter(|(name, _)| name != "route-policies").collect();
 
     let host = Host::new().starting_at(std::time::SystemTime::now());
-    let plugin = host.plugin(filter.as_str()).configuration(configuration).start()?;
+    let plugin = host.plugin(filter.as_str()).name("filter").configuration(configuration).start()?;
     let mut request = plugin.worker(0).request(headers);
     if let Some(policies) = policies {
         request = request
-            .property(["xds", "route_metadata", "filter_metadata", "tollgate", "policies"], policies)
+            .property(["xds", "route_name"], format!("route;plugin=filter,{policies}"))
             .property(["source", "address"], "192.0.2.1:50000");
     }
     let stream = request.send()?;

@@ -21,7 +21,7 @@
 //! let mut stream = plugin
 //!     .worker(0)
 //!     .request([(":path", "/v1/things"), ("x-api-key", "secret")])
-//!     .property(["xds", "route_metadata", "filter_metadata", "tollgate", "policies"], "auth=consumers")
+//!     .property(["xds", "route_name"], "api/GET /v1/*;plugin=public/gateway,auth=consumers")
 //!     .send()?;
 //!
 //! // The filter asks another service about the key, and holds the request until it has the answer.

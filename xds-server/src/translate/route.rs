@@ -1,11 +1,7 @@
 //! Virtual hosts and routes → RouteConfiguration (RDS).
 
-use std::collections::HashMap;
-
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
-use envoy_types::pb::envoy::config::core::v3::{
-    DataSource, HeaderValue, HeaderValueOption, Metadata, data_source,
-};
+use envoy_types::pb::envoy::config::core::v3::{DataSource, HeaderValue, HeaderValueOption, data_source};
 use envoy_types::pb::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, SchemeRewriteSpecifier,
 };
@@ -19,11 +15,9 @@ use envoy_types::pb::envoy::config::route::v3::{
     WeightedCluster, redirect_action,
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
-use envoy_types::pb::google::protobuf::value::Kind;
-use envoy_types::pb::google::protobuf::{Struct, Value};
-use tollgate_filter_config::{METADATA_NAMESPACE, METADATA_POLICIES, RoutePolicies};
+use tollgate_filter_config::RoutePolicies;
 
-use super::{inherited, named, proto};
+use super::{filter, inherited, named, proto};
 use crate::gateway::model::{
     Destination, DirectResponse, HeaderChanges, HeaderEdits, Listener, PolicyRefs, Redirect, Retry, Rewrite,
     Route, VirtualHost,
@@ -42,7 +36,7 @@ const BACKOFF: Duration = Duration::from_millis(25);
 
 /// The route table of a listener; its virtual hosts come separately where they are fetched on demand.
 pub(super) fn route_configuration(name: &Name, listener: &Listener) -> RouteConfiguration {
-    let hosts = listener.virtual_hosts.iter().map(|host| virtual_host(listener, host));
+    let hosts = listener.virtual_hosts.iter().map(|host| virtual_host((name, listener), host));
     RouteConfiguration {
         name: name.as_str().to_owned(),
         virtual_hosts: if listener.on_demand { Vec::new() } else { hosts.collect() },
@@ -58,12 +52,15 @@ pub(super) fn on_demand_hosts(name: &Name, listener: &Listener) -> impl Iterator
     let hosts = listener.virtual_hosts.iter().filter(|_| listener.on_demand);
     hosts.map(move |host| envoy::VirtualHost {
         name: format!("{name}/{}", host.name),
-        ..virtual_host(listener, host)
+        ..virtual_host((name, listener), host)
     })
 }
 
-fn virtual_host(listener: &Listener, host: &VirtualHost) -> envoy::VirtualHost {
-    let inherited = inherited(listener, host);
+/// A listener, and its name.
+type Listening<'a> = (&'a Name, &'a Listener);
+
+fn virtual_host(listener: Listening<'_>, host: &VirtualHost) -> envoy::VirtualHost {
+    let inherited = inherited(listener.1, host);
     let Changes { request_add, request_remove, response_add, response_remove } = changes(&host.headers);
     envoy::VirtualHost {
         name: host.name.as_str().to_owned(),
@@ -77,7 +74,7 @@ fn virtual_host(listener: &Listener, host: &VirtualHost) -> envoy::VirtualHost {
     }
 }
 
-fn route(listener: &Listener, host: &VirtualHost, route: &Route, inherited: &PolicyRefs) -> envoy::Route {
+fn route(listener: Listening<'_>, host: &VirtualHost, route: &Route, inherited: &PolicyRefs) -> envoy::Route {
     let Changes { request_add, request_remove, mut response_add, response_remove } = changes(&route.headers);
     let policies = route.policies.or(inherited);
     let action = if let Some(redirect) = &route.redirect {
@@ -88,15 +85,14 @@ fn route(listener: &Listener, host: &VirtualHost, route: &Route, inherited: &Pol
         envoy::route::Action::DirectResponse(direct_response(respond))
     } else {
         let mut action = route_action(route);
-        if listener.api_listener {
+        if listener.1.api_listener {
             api_timeout(&mut action, route.timeout);
         }
         envoy::route::Action::Route(action)
     };
-    let name = format!("{}/{}", host.name, route_name(route));
+    let name = full_name(listener, format!("{}/{}", host.name, route_name(route)), &policies);
     envoy::Route {
         r#match: Some(matches::route_match(&route.matches)),
-        metadata: metadata(&policies, &name),
         name,
         action: Some(action),
         request_headers_to_add: request_add,
@@ -107,18 +103,14 @@ fn route(listener: &Listener, host: &VirtualHost, route: &Route, inherited: &Pol
     }
 }
 
-/// What the filters read to know the route's policies, and what it is called.
-fn metadata(policies: &PolicyRefs, route: &str) -> Option<Metadata> {
-    let name = |policy| named(policy).map(Name::as_str);
-    let (auth, rate_limit) = (name(&policies.auth), name(&policies.rate_limit));
-    let text = RoutePolicies { auth, rate_limit, route: Some(route.into()) }.render();
-    if text.is_empty() {
-        return None;
+/// What the route is called in Envoy. Filters read its policies from it.
+fn full_name(listener: Listening<'_>, name: String, policies: &PolicyRefs) -> String {
+    if listener.1.api_listener {
+        return name;
     }
-    let value = Value { kind: Some(Kind::StringValue(text)) };
-    let fields = HashMap::from([(METADATA_POLICIES.to_owned(), value)]);
-    let filter_metadata = HashMap::from([(METADATA_NAMESPACE.to_owned(), Struct { fields })]);
-    Some(Metadata { filter_metadata, ..Metadata::default() })
+    let policy = |policy| named(policy).map(Name::as_str);
+    let (auth, rate_limit) = (policy(&policies.auth), policy(&policies.rate_limit));
+    RoutePolicies { route: &name, plugin: &filter::name(listener.0), auth, rate_limit }.render()
 }
 
 fn route_action(route: &Route) -> RouteAction {
