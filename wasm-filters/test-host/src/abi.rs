@@ -1,6 +1,25 @@
 //! Numbers of the proxy-wasm ABI 0.2.1: statuses, kinds of map, buffer, stream and metric.
 //!
-//! Only the numbers; what they mean to a running filter is in [`crate::hostcalls`].
+//! The numbers, and which functions there are; what these do is in [`crate::hostcalls`] and [`crate::vm`].
+
+mod callbacks;
+mod functions;
+
+pub use callbacks::{CALLBACKS, Callback};
+pub use functions::{Answer, HOST_FUNCTIONS, HostFunction};
+
+/// How much of a function or callback is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Support {
+    /// All of it, as in Envoy.
+    Full,
+    /// What is said here.
+    Partly(&'static str),
+    /// It links and answers as in Envoy, where it does nothing either.
+    Answers(Answer),
+    /// It does not link, or is not called; why.
+    Refused(&'static str),
+}
 
 /// What a host function returns (`proxy_status_t`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +126,7 @@ impl MapType {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BufferType {
     Body(Direction),
-    Tcp,
+    Tcp(Direction),
     CallBody,
     GrpcMessage,
     VmConfiguration,
@@ -120,7 +139,8 @@ impl BufferType {
         Ok(match number {
             0 => Self::Body(Direction::Request),
             1 => Self::Body(Direction::Response),
-            2 | 3 => Self::Tcp,
+            2 => Self::Tcp(Direction::Request),
+            3 => Self::Tcp(Direction::Response),
             4 => Self::CallBody,
             5 => Self::GrpcMessage,
             6 => Self::VmConfiguration,

@@ -14,7 +14,7 @@ pub struct Clock {
 impl Clock {
     /// What filters read.
     pub fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_nanos(self.shared.now.get())
+        UNIX_EPOCH + Duration::from_nanos(self.shared.now())
     }
 
     /// Moves time forward, stopping at every tick and every callout's timeout on the way, so that a filter sees the
@@ -25,23 +25,23 @@ impl Clock {
     /// The first trap on the way; the clock still arrives.
     pub fn advance(&self, by: Duration) -> Result<(), Error> {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
-        let target = self.shared.now.get().saturating_add(by);
+        let target = self.shared.elapsed.get().saturating_add(by);
         let mut result = Ok(());
         while let Some((due, vm)) = self.shared.next_due(target) {
-            self.shared.now.set(due.max(self.shared.now.get()));
+            self.shared.elapsed.set(due.max(self.shared.elapsed.get()));
             let fired = self.shared.with(&vm, |vm| {
                 vm.fire_due();
                 Ok(())
             });
             result = result.and(fired);
         }
-        self.shared.now.set(target);
+        self.shared.elapsed.set(target);
         result
     }
 
-    /// Moves the wall clock without firing anything: time that jumped (back, too).
+    /// Sets the wall clock (back, too) without firing anything: timers go by a clock that is not set.
     pub fn jump_to(&self, time: SystemTime) {
-        self.shared.now.set(nanos(time));
+        self.shared.set_now(nanos(time));
     }
 }
 

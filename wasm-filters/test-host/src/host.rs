@@ -32,7 +32,7 @@ impl Host {
     /// Starts time elsewhere.
     #[must_use]
     pub fn starting_at(self, time: SystemTime) -> Self {
-        self.shared.now.set(clock::nanos(time));
+        self.shared.set_now(clock::nanos(time));
         self
     }
 
@@ -65,6 +65,14 @@ impl Host {
     #[must_use]
     pub fn fuel_per_call(self, instructions: u64) -> Self {
         self.shared.fuel.set(instructions);
+        self
+    }
+
+    /// Bytes of memory that one VM may have; 1 GiB by default, as in Envoy. What a module asks for beyond is refused, on
+    /// which most allocators abort: [`Trap::out_of_memory`](crate::Trap::out_of_memory).
+    #[must_use]
+    pub fn memory_limit(self, bytes: usize) -> Self {
+        self.shared.memory.set(bytes);
         self
     }
 

@@ -63,12 +63,20 @@ pub(crate) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     wasi::link(linker)
 }
 
+/// Envoy refuses most functions to `_initialize`, `main` and `_start`.
+fn restricted(name: &str) -> wasmtime::Error {
+    wasmtime::Error::msg(format!("{name} cannot be called before proxy_on_vm_start"))
+}
+
 /// Runs the host function `name` and turns its result into the number the module gets.
 fn answer(
     mut caller: Caller<'_, VmState>,
     name: &'static str,
     call: impl FnOnce(&mut Guest<'_>) -> Answer,
 ) -> wasmtime::Result<u32> {
+    if caller.data().starting && name != "proxy_log" {
+        return Err(restricted(name));
+    }
     caller.data_mut().count(name);
     match call(&mut Guest::new(caller)) {
         Ok(()) => Ok(Status::Ok as u32),

@@ -2,24 +2,28 @@
 
 /// One field: its number and its value.
 pub(crate) enum Value<'a> {
-    /// Wire types 0, 1 and 5, which nothing here looks into.
-    Number,
+    /// Wire type 0.
+    Number(u64),
+    /// Wire types 1, 3 and 5, which nothing here looks into.
+    Other,
     Bytes(&'a [u8]),
 }
+
+/// Highest number that a field may have.
+const MOST_FIELDS: u64 = (1 << 29) - 1;
 
 /// All fields of a message in order, or `None` where it is not one.
 pub(crate) fn fields(mut input: &[u8]) -> Option<Vec<(u64, Value<'_>)>> {
     let mut fields = Vec::new();
+    // Groups are as old as protobuf, and still skipped by every parser.
+    let mut groups = Vec::new();
     while !input.is_empty() {
         let tag = varint(&mut input)?;
         let value = match tag & 7 {
-            0 => {
-                varint(&mut input)?;
-                Value::Number
-            }
+            0 => Value::Number(varint(&mut input)?),
             1 => {
                 input = input.get(8..)?;
-                Value::Number
+                Value::Other
             }
             2 => {
                 let length = usize::try_from(varint(&mut input)?).ok()?;
@@ -29,22 +33,37 @@ pub(crate) fn fields(mut input: &[u8]) -> Option<Vec<(u64, Value<'_>)>> {
             }
             5 => {
                 input = input.get(4..)?;
-                Value::Number
+                Value::Other
             }
+            3 => {
+                groups.push(tag >> 3);
+                Value::Other
+            }
+            4 if groups.pop() == Some(tag >> 3) => Value::Other,
             _ => return None,
         };
-        if tag >> 3 == 0 {
+        if tag >> 3 == 0 || tag >> 3 > MOST_FIELDS {
             return None;
         }
-        fields.push((tag >> 3, value));
+        if groups.is_empty() {
+            fields.push((tag >> 3, value));
+        }
     }
-    Some(fields)
+    groups.is_empty().then_some(fields)
 }
 
 /// The last value of a bytes or string field: the one that counts.
 pub(crate) fn bytes<'a>(fields: &[(u64, Value<'a>)], number: u64) -> Option<&'a [u8]> {
     fields.iter().rev().find_map(|(have, value)| match value {
         Value::Bytes(bytes) if *have == number => Some(*bytes),
+        _ => None,
+    })
+}
+
+/// The last value of a number or bool field.
+pub(crate) fn number(fields: &[(u64, Value<'_>)], number: u64) -> Option<u64> {
+    fields.iter().rev().find_map(|(have, value)| match value {
+        Value::Number(value) if *have == number => Some(*value),
         _ => None,
     })
 }

@@ -14,15 +14,21 @@ use crate::vm::Vm;
 pub(crate) type Foreign = Rc<dyn Fn(&[u8]) -> Result<Vec<u8>, Status>>;
 
 pub(crate) struct Shared {
-    /// Nanoseconds since the epoch.
-    pub now: Cell<u64>,
+    /// Nanoseconds that passed since the host was made: what timers go by.
+    pub elapsed: Cell<u64>,
+    /// The wall clock's lead over `elapsed`. Wrapping, so that a clock may be set to before the host was made.
+    pub wall: Cell<u64>,
     pub log_level: Cell<LogLevel>,
     /// Instructions that one callback may run.
     pub fuel: Cell<u64>,
+    /// Bytes that one VM's memory may have.
+    pub memory: Cell<usize>,
     /// Known clusters, and whether they have a host to call.
     pub clusters: RefCell<BTreeMap<String, bool>>,
     pub data: RefCell<SharedData>,
     pub queues: RefCell<Queues>,
+    /// How many plugins have each VM id.
+    vm_ids: RefCell<BTreeMap<String, usize>>,
     pub metrics: RefCell<BTreeMap<(MetricKind, String), Metric>>,
     pub foreign: RefCell<HashMap<String, Foreign>>,
     vms: RefCell<Vec<(u64, Weak<RefCell<Vm>>)>>,
@@ -32,12 +38,15 @@ pub(crate) struct Shared {
 impl Shared {
     pub fn new(now: u64) -> Self {
         Self {
-            now: Cell::new(now),
+            elapsed: Cell::new(0),
+            wall: Cell::new(now),
             log_level: Cell::new(LogLevel::Trace),
             fuel: Cell::new(1_000_000_000),
+            memory: Cell::new(1 << 30),
             clusters: RefCell::default(),
             data: RefCell::default(),
             queues: RefCell::default(),
+            vm_ids: RefCell::default(),
             metrics: RefCell::default(),
             foreign: RefCell::default(),
             vms: RefCell::default(),
@@ -45,10 +54,39 @@ impl Shared {
         }
     }
 
+    /// Nanoseconds since the epoch.
+    pub fn now(&self) -> u64 {
+        self.elapsed.get().wrapping_add(self.wall.get())
+    }
+
+    /// Sets the wall clock alone.
+    pub fn set_now(&self, now: u64) {
+        self.wall.set(now.wrapping_sub(self.elapsed.get()));
+    }
+
     /// A number no other VM of this host has.
     pub fn next_serial(&self) -> u64 {
         self.serial.set(self.serial.get() + 1);
         self.serial.get()
+    }
+
+    /// A plugin with this VM id comes.
+    pub fn hold(&self, vm_id: &str) {
+        *self.vm_ids.borrow_mut().entry(vm_id.to_string()).or_default() += 1;
+    }
+
+    /// One goes. Envoy forgets the data and the queues of a VM id with the last.
+    pub fn release(&self, vm_id: &str) {
+        let mut vm_ids = self.vm_ids.borrow_mut();
+        let left = vm_ids.get_mut(vm_id).map_or(0, |count| {
+            *count -= 1;
+            *count
+        });
+        if left == 0 {
+            vm_ids.remove(vm_id);
+            self.data.borrow_mut().values.retain(|(have, _), _| have != vm_id);
+            self.queues.borrow_mut().forget(vm_id);
+        }
     }
 
     pub fn register(&self, serial: u64, vm: &Rc<RefCell<Vm>>) {
@@ -137,6 +175,7 @@ impl SharedData {
 /// Queues by VM id and name. The VM that registered a queue last is the one that is told.
 #[derive(Default)]
 pub(crate) struct Queues {
+    last_token: u32,
     tokens: HashMap<(String, Vec<u8>), u32>,
     queues: HashMap<u32, (u64, VecDeque<Vec<u8>>)>,
     ready: VecDeque<(u64, u32)>,
@@ -144,10 +183,23 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub fn register(&mut self, vm_id: &str, name: &[u8], serial: u64) -> u32 {
-        let next = self.tokens.len() as u32 + 1;
-        let token = *self.tokens.entry((vm_id.to_string(), name.to_vec())).or_insert(next);
+        let token = *self.tokens.entry((vm_id.to_string(), name.to_vec())).or_insert_with(|| {
+            self.last_token += 1;
+            self.last_token
+        });
         self.queues.entry(token).or_default().0 = serial;
         token
+    }
+
+    fn forget(&mut self, vm_id: &str) {
+        let queues = &mut self.queues;
+        self.tokens.retain(|(have, _), token| {
+            let keep = have != vm_id;
+            if !keep {
+                queues.remove(token);
+            }
+            keep
+        });
     }
 
     pub fn resolve(&self, vm_id: &str, name: &[u8]) -> Option<u32> {

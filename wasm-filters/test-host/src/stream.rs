@@ -71,8 +71,15 @@ impl Stream {
     /// A property as the filter would read it back: one that it set, or that the test set.
     pub fn property(&self, segments: impl IntoIterator<Item = impl AsRef<str>>) -> Option<Vec<u8>> {
         let path = crate::path(segments);
-        self.look(|stream| stream.filter_state.get(&path).or_else(|| stream.properties.get(&path)).cloned())
-            .flatten()
+        self.look(|stream| {
+            stream.filter_state.properties.get(&path).or_else(|| stream.properties.get(&path)).cloned()
+        })
+        .flatten()
+    }
+
+    /// An object that the filter left for Envoy with `set_envoy_filter_state`, such as `envoy.tcp_proxy.cluster`.
+    pub fn filter_state(&self, name: &str) -> Option<Vec<u8>> {
+        self.look(|stream| stream.filter_state.envoy.get(name).cloned()).flatten()
     }
 
     /// How often the filter asked for the route to be chosen again.

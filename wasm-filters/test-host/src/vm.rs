@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use wasmtime::{Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Store, TypedFunc, WasmBacktrace, WasmParams, WasmResults};
 
 use crate::abi::Status;
 use crate::error::{Error, Trap};
@@ -16,7 +16,8 @@ use crate::plugin::spec::Spec;
 use crate::shared::Shared;
 
 pub(crate) mod answer;
-mod exports;
+pub(crate) mod connection;
+pub(crate) mod exports;
 pub(crate) mod run;
 pub(crate) mod state;
 pub(crate) mod stream;
@@ -46,6 +47,7 @@ impl Vm {
         let state = VmState::new(shared, spec, logs, name);
         let serial = state.serial;
         let mut store = Store::new(&spec.module.engine, state);
+        store.limiter(|state| &mut state.memory);
         store.set_fuel(shared.fuel.get()).map_err(Error::Link)?;
         let instance = spec.linked.instantiate(&mut store).map_err(Error::Link)?;
         let exports = Exports::find(&instance, &mut store)?;
@@ -61,9 +63,17 @@ impl Vm {
     }
 
     fn run_start(&mut self) -> Result<(), Error> {
+        self.store.data_mut().starting = true;
         if let Some((name, function)) = self.exports.entry.clone() {
             self.enter(name, 0, &function, ());
         }
+        if let Some(function) = self.exports.main.clone() {
+            self.enter("main", 0, &function, (0, 0));
+        }
+        if let Some(function) = self.exports.main_void.clone() {
+            self.enter("__main_void", 0, &function, ());
+        }
+        self.store.data_mut().starting = false;
         let root = self.store.data_mut().new_context();
         self.store.data_mut().root = root;
         if let Some(function) = self.exports.on_context_create.clone() {
@@ -159,13 +169,17 @@ impl Vm {
 
     fn fail(&mut self, callback: &'static str, logged: usize, error: &wasmtime::Error) {
         let state = self.store.data();
-        self.failed_at = Some(state.shared.now.get());
+        self.failed_at = Some(state.shared.elapsed.get());
         let cause = error.downcast_ref::<wasmtime::Trap>();
+        // Without the backtrace, which is a field of its own.
+        let reason = || error.chain().skip(usize::from(error.is::<WasmBacktrace>())).map(ToString::to_string);
         let trap = Trap {
             vm: state.name,
             callback,
-            reason: cause.map_or_else(|| format!("{error:#}"), ToString::to_string),
+            reason: cause.map_or_else(|| reason().collect::<Vec<_>>().join(": "), ToString::to_string),
+            backtrace: error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default(),
             out_of_fuel: cause == Some(&wasmtime::Trap::OutOfFuel),
+            out_of_memory: state.memory.refused.is_some(),
             logs: Logs(state.logs.borrow().iter().skip(logged).cloned().collect()),
             outcome: None,
         };
@@ -182,6 +196,21 @@ impl Vm {
                     if let Some(stream) = state.streams.get_mut(&context) {
                         stream.half(direction).resume = true;
                         self.dirty.push_back(context);
+                    }
+                }
+                Action::Reset(context) => {
+                    if let Some(stream) = state.streams.get_mut(&context) {
+                        stream.reset = true;
+                    }
+                }
+                Action::ContinueReading(context) => {
+                    if let Some(connection) = state.connections.get_mut(&context) {
+                        connection.resume();
+                    }
+                }
+                Action::CloseConnection(context) => {
+                    if let Some(connection) = state.connections.get_mut(&context) {
+                        connection.close_wanted = true;
                     }
                 }
                 Action::Reply(context, reply) => {
@@ -207,7 +236,7 @@ impl Vm {
 
     /// Fires what is due now: timeouts first, as their timers are older than a tick that was set again.
     pub fn fire_due(&mut self) {
-        let now = self.state().shared.now.get();
+        let now = self.state().shared.elapsed.get();
         self.expire_callouts(now);
         let root = self.state().root;
         let Some(tick) = self.state().tick.filter(|tick| tick.next <= now) else { return };
@@ -216,6 +245,17 @@ impl Vm {
         if let Some(function) = self.exports.on_tick.clone() {
             self.enter("proxy_on_tick", root, &function, root);
         }
+    }
+
+    /// Calls the module's own function (`proxy_on_foreign_function`), which reads `arguments` meanwhile.
+    pub fn foreign_callback(&mut self, function: u32, arguments: Vec<u8>) {
+        let root = self.state().root;
+        let size = arguments.len() as u32;
+        self.state_mut().received.arguments = arguments;
+        if let Some(callback) = self.exports.on_foreign_function.clone() {
+            self.enter("proxy_on_foreign_function", root, &callback, (root, function, size));
+        }
+        self.state_mut().received = Default::default();
     }
 
     pub fn queue_ready(&mut self, token: u32) {
@@ -261,6 +301,15 @@ impl Vm {
             self.delete_root();
         }
     }
+}
+
+/// The functions on the module's stack, innermost first. Release builds strip their names.
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let name = |frame: &wasmtime::FrameInfo| {
+        let number = || format!("function {}", frame.func_index());
+        frame.func_name().map_or_else(number, ToString::to_string)
+    };
+    backtrace.frames().iter().map(name).collect()
 }
 
 /// What `proxy_done` does: only a root that said it was not done can be done now.

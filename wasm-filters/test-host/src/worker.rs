@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+use crate::connection::Connection;
 use crate::error::Error;
 use crate::headers::HeaderMap;
 use crate::logs::{LogLine, VmName};
@@ -11,6 +12,7 @@ use crate::plugin::spec::{FailurePolicy, Spec};
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
 use crate::vm::Vm;
+use crate::vm::connection::ConnectionState;
 
 /// A worker. It outlives its VM, which a trap may end and a reload replace.
 pub struct Worker {
@@ -37,6 +39,42 @@ impl Worker {
         RequestBuilder::new(self, headers.into())
     }
 
+    /// A client connects to a network filter (`proxy_on_new_connection`).
+    ///
+    /// # Errors
+    ///
+    /// The module trapped.
+    pub fn connect(&self) -> Result<Connection, Error> {
+        self.connect_with([] as [(&[&str], &str); 0])
+    }
+
+    /// As [`Self::connect`], with properties that the filter can read, such as `["source", "address"]`.
+    ///
+    /// # Errors
+    ///
+    /// The module trapped.
+    pub fn connect_with<'a>(
+        &self,
+        properties: impl IntoIterator<Item = (&'a [&'a str], impl AsRef<[u8]>)>,
+    ) -> Result<Connection, Error> {
+        let properties = properties.into_iter();
+        let properties = properties.map(|(path, value)| (crate::path(path), value.as_ref().to_vec()));
+        let state = ConnectionState { properties: properties.collect(), ..ConnectionState::default() };
+        Connection::open(self.shared.clone(), self.vm_for_stream()?, state)
+    }
+
+    /// Calls the module's own function, as an extension of Envoy may (`proxy_on_foreign_function`).
+    ///
+    /// # Errors
+    ///
+    /// The module trapped.
+    pub fn call_foreign_callback(&self, function: u32, arguments: impl Into<Vec<u8>>) -> Result<(), Error> {
+        self.shared.with(&self.vm(), |vm| {
+            vm.foreign_callback(function, arguments.into());
+            Ok(())
+        })
+    }
+
     /// Whether the VM runs.
     pub fn is_alive(&self) -> bool {
         self.vm().try_borrow().is_ok_and(|vm| vm.failed_at().is_none())
@@ -59,7 +97,7 @@ impl Worker {
         let failed_at = vm.try_borrow().map_err(|_| Error::Busy)?.failed_at();
         let Some(failed_at) = failed_at else { return Ok(vm) };
         let backoff = u64::try_from(self.spec.reload_backoff.as_nanos()).unwrap_or(u64::MAX);
-        let waited = self.shared.now.get() >= failed_at.saturating_add(backoff);
+        let waited = self.shared.elapsed.get() >= failed_at.saturating_add(backoff);
         if self.spec.failure_policy != FailurePolicy::FailReload || !waited {
             return Ok(vm);
         }

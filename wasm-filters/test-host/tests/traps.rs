@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tollgate_wasm_host::{Error, FailurePolicy, HeaderMap, Host, Module, Outcome, VmName};
+use tollgate_wasm_host::{
+    Error, FailurePolicy, HOST_FUNCTIONS, HeaderMap, Host, HostFunction, Module, Outcome, VmName,
+};
 
 use crate::support::{built, guest, request, run, status};
 
@@ -139,6 +141,9 @@ fn what_is_no_filter_does_not_start() {
     let host = Host::new();
     assert!(matches!(host.plugin("no/such.wasm").start(), Err(Error::File { .. })));
     assert!(matches!(Module::from_bytes(b"\0asm nonsense"), Err(Error::Compile(_))));
+    let mute =
+        Module::from_bytes(br#"(module (func (export "proxy_abi_version_0_2_1")))"#).expect("a module");
+    assert!(matches!(host.plugin(&mute).start(), Err(Error::NoAllocator)));
     let silent = Module::from_bytes(b"(module)").expect("a module");
     assert!(matches!(host.plugin(&silent).start(), Err(Error::Abi)));
     let hungry = r#"(module (import "env" "proxy_nope" (func)) (func (export "proxy_abi_version_0_2_1")))"#;
@@ -152,17 +157,17 @@ fn what_is_no_filter_does_not_start() {
 #[test]
 fn bad_pointers_are_a_status_and_never_a_panic() {
     let host = Host::new().cluster("up").fuel_per_call(1_000_000);
-    for name in FUNCTIONS {
+    for function in HOST_FUNCTIONS {
         for allocator in ["i32.const -8", "i32.const 0", "i32.const 16", "unreachable"] {
-            let module = Module::from_bytes(caller(name, allocator).as_bytes()).expect("a module");
+            let module = Module::from_bytes(caller(function, allocator).as_bytes()).expect("a module");
             let plugin = host.plugin(&module).start().expect("it starts");
             match plugin.worker(0).request(HeaderMap::new()).send() {
                 Ok(_) => {}
                 // Its own allocator may fall over; the host may not.
                 Err(Error::Trap(trap)) => {
-                    assert!(allocator == "unreachable" || *name == PROC_EXIT, "{name}: {trap}")
+                    assert!(allocator == "unreachable", "{function:?}: {trap}");
                 }
-                Err(other) => panic!("{name}: {other}"),
+                Err(other) => panic!("{function:?}: {other}"),
             }
         }
     }
@@ -176,6 +181,7 @@ fn a_read_past_the_end_is_invalid_memory_access() {
               (import "env" "proxy_log" (func $log (param i32 i32 i32) (result i32)))
               (memory (export "memory") 1)
               (func (export "proxy_abi_version_0_2_1"))
+              (func (export "malloc") (param i32) (result i32) (i32.const 0))
               (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
                 (if (i32.ne (call $log (i32.const 2) (i32.const 65530) (i32.const {length})) (i32.const 6))
                   (then (unreachable)))
@@ -189,86 +195,27 @@ fn a_read_past_the_end_is_invalid_memory_access() {
     assert!(!send("6"), "the last byte can be read");
 }
 
-const PROC_EXIT: &str = "wasi_snapshot_preview1 proc_exit i32";
-
-/// Module, name and parameter types of every function a module may import.
-const FUNCTIONS: &[&str] = &[
-    "env proxy_log i32 i32 i32",
-    "env proxy_get_log_level i32",
-    "env proxy_get_current_time_nanoseconds i32",
-    "env proxy_set_tick_period_milliseconds i32",
-    "env proxy_get_buffer_bytes i32 i32 i32 i32 i32",
-    "env proxy_get_buffer_status i32 i32 i32",
-    "env proxy_set_buffer_bytes i32 i32 i32 i32 i32",
-    "env proxy_get_header_map_pairs i32 i32 i32",
-    "env proxy_get_header_map_size i32 i32",
-    "env proxy_set_header_map_pairs i32 i32 i32",
-    "env proxy_get_header_map_value i32 i32 i32 i32 i32",
-    "env proxy_replace_header_map_value i32 i32 i32 i32 i32",
-    "env proxy_add_header_map_value i32 i32 i32 i32 i32",
-    "env proxy_remove_header_map_value i32 i32 i32",
-    "env proxy_get_property i32 i32 i32 i32",
-    "env proxy_set_property i32 i32 i32 i32",
-    "env proxy_get_shared_data i32 i32 i32 i32 i32",
-    "env proxy_set_shared_data i32 i32 i32 i32 i32",
-    "env proxy_register_shared_queue i32 i32 i32",
-    "env proxy_resolve_shared_queue i32 i32 i32 i32 i32",
-    "env proxy_enqueue_shared_queue i32 i32 i32",
-    "env proxy_dequeue_shared_queue i32 i32 i32",
-    "env proxy_http_call i32 i32 i32 i32 i32 i32 i32 i32 i32 i32",
-    "env proxy_grpc_call i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32",
-    "env proxy_grpc_stream i32 i32 i32 i32 i32 i32 i32 i32 i32",
-    "env proxy_grpc_send i32 i32 i32 i32",
-    "env proxy_grpc_close i32",
-    "env proxy_grpc_cancel i32",
-    "env proxy_define_metric i32 i32 i32 i32",
-    "env proxy_get_metric i32 i32",
-    "env proxy_record_metric i32 i64",
-    "env proxy_increment_metric i32 i64",
-    "env proxy_continue_stream i32",
-    "env proxy_close_stream i32",
-    "env proxy_send_local_response i32 i32 i32 i32 i32 i32 i32 i32",
-    "env proxy_clear_route_cache",
-    "env proxy_set_effective_context i32",
-    "env proxy_get_status i32 i32 i32",
-    "env proxy_done",
-    "env proxy_call_foreign_function i32 i32 i32 i32 i32 i32",
-    "wasi_snapshot_preview1 fd_write i32 i32 i32 i32",
-    "wasi_snapshot_preview1 fd_read i32 i32 i32 i32",
-    "wasi_snapshot_preview1 fd_seek i32 i64 i32 i32",
-    "wasi_snapshot_preview1 fd_close i32",
-    "wasi_snapshot_preview1 fd_fdstat_get i32 i32",
-    "wasi_snapshot_preview1 environ_get i32 i32",
-    "wasi_snapshot_preview1 environ_sizes_get i32 i32",
-    "wasi_snapshot_preview1 args_get i32 i32",
-    "wasi_snapshot_preview1 args_sizes_get i32 i32",
-    "wasi_snapshot_preview1 clock_time_get i32 i64 i32",
-    "wasi_snapshot_preview1 random_get i32 i32",
-    "wasi_snapshot_preview1 sched_yield",
-    PROC_EXIT,
-];
-
 /// Numbers around every edge of a memory of one page.
 const NUMBERS: [&str; 7] = ["-1", "0", "1", "65535", "65536", "0x7fffffff", "0x80000000"];
 
 /// A module that calls one function with each number in all places at once.
-fn caller(function: &str, allocator: &str) -> String {
-    let words: Vec<&str> = function.split(' ').collect();
-    let (from, name, types) = (words[0], words[1], &words[2..]);
-    let (result, drop) = if name == "proc_exit" { ("", "") } else { ("(result i32)", "drop") };
+fn caller(function: &HostFunction, allocator: &str) -> String {
+    let HostFunction { module, name, params, result, .. } = function;
+    let (result, drop) =
+        if result.is_empty() { (String::new(), "") } else { (format!("(result {result})"), "drop") };
     let call = |number: &str| {
-        let arguments: String = types.iter().map(|kind| format!("({kind}.const {number})")).collect();
+        let arguments: String =
+            params.split_whitespace().map(|kind| format!("({kind}.const {number})")).collect();
         format!("(call $call {arguments}) {drop}\n")
     };
     format!(
         r#"(module
-          (import "{from}" "{name}" (func $call (param {}) {result}))
+          (import "{module}" "{name}" (func $call (param {params}) {result}))
           (memory (export "memory") 1)
           (func (export "proxy_abi_version_0_2_1"))
           (func (export "proxy_on_memory_allocate") (param i32) (result i32) {allocator})
           (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
             {} (i32.const 0)))"#,
-        types.join(" "),
         NUMBERS.map(call).concat()
     )
 }

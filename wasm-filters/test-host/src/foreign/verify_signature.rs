@@ -2,10 +2,11 @@
 //!
 //! Argument `{string hash_function = 1; bytes public_key = 2; bytes signature = 3; bytes text = 4;}`, the key as
 //! SubjectPublicKeyInfo (RFC 5280 section 4.1), ECDSA signatures as DER; result `{bool result = 1; string error =
-//! 2;}`. Keys in PEM (field 5) are not read. Ed25519 and PSS are refused, as Envoy refuses them.
+//! 2;}`; a key in PEM is field 5. Ed25519 and PSS are refused, as Envoy refuses them.
 
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 
+use super::key;
 use crate::abi::Status;
 use crate::protobuf;
 
@@ -17,10 +18,8 @@ use crate::protobuf;
 pub(crate) fn call(argument: &[u8]) -> Result<Vec<u8>, Status> {
     let fields = protobuf::fields(argument).ok_or(Status::BadArgument)?;
     let field = |number| protobuf::bytes(&fields, number).unwrap_or_default();
-    if field(2).is_empty() {
-        return Err(Status::BadArgument);
-    }
-    let verdict = verify(&field(1).to_ascii_lowercase(), field(2), field(3), field(4))?;
+    let key = key::der(field(2), field(5))?;
+    let verdict = verify(&field(1).to_ascii_lowercase(), &key, field(3), field(4))?;
     let mut result = Vec::new();
     match verdict {
         Ok(()) => protobuf::put_bool(&mut result, 1, true),

@@ -3,7 +3,7 @@
 use wasmtime::{Caller, Linker};
 
 use super::{Answer, ENV, Guest, answer};
-use crate::abi::{BufferType, Status};
+use crate::abi::{BufferType, Direction, Status};
 use crate::vm::state::VmState;
 use crate::vm::stream::Stop;
 
@@ -63,27 +63,55 @@ fn read(guest: &mut Guest<'_>, kind: BufferType) -> Answer<Vec<u8>> {
         BufferType::PluginConfiguration => state.configuring.then(|| state.spec.configuration.clone()),
         BufferType::CallBody => state.received.http.as_ref().map(|(_, body, _)| body.clone()),
         BufferType::GrpcMessage => Some(state.received.grpc_message.clone().unwrap_or_default()),
-        BufferType::Tcp | BufferType::CallData => Some(Vec::new()),
+        BufferType::Tcp(direction) => {
+            let context = state.context();
+            let flow = state.connections.get_mut(&context).map(|connection| connection.flow(direction));
+            Some(flow.filter(|flow| flow.visible).map(|flow| flow.buffer.clone()).unwrap_or_default())
+        }
+        BufferType::CallData => Some(state.received.arguments.clone()),
     };
     Ok(bytes.ok_or(Status::NotFound)?)
 }
 
 /// Envoy's rules: prepend at 0 with size 0, replace all from 0, append from the end on; nothing in between.
 fn write(guest: &mut Guest<'_>, kind: BufferType, start: usize, size: usize, bytes: Vec<u8>) -> Answer {
-    let BufferType::Body(direction) = kind else { return Err(Status::BadArgument.into()) };
+    let direction = match kind {
+        BufferType::Body(direction) => direction,
+        BufferType::Tcp(direction) => return write_tcp(guest, direction, start, size, bytes),
+        // Found or not, these cannot be changed.
+        kind => return read(guest, kind).and(Err(Status::BadArgument.into())),
+    };
     let stream = guest.state_mut().stream().ok_or(Status::BadArgument)?;
     let half = stream.half(direction);
     if !half.body_visible && half.stop != Stop::Body {
         return Err(Status::BadArgument.into());
     }
-    let length = half.buffer.len();
+    splice(&mut half.buffer, start, size, bytes)
+}
+
+fn write_tcp(
+    guest: &mut Guest<'_>,
+    direction: Direction,
+    start: usize,
+    size: usize,
+    bytes: Vec<u8>,
+) -> Answer {
+    let state = guest.state_mut();
+    let context = state.context();
+    let flow = state.connections.get_mut(&context).map(|connection| connection.flow(direction));
+    let flow = flow.filter(|flow| flow.visible).ok_or(Status::BadArgument)?;
+    splice(&mut flow.buffer, start, size, bytes)
+}
+
+fn splice(buffer: &mut Vec<u8>, start: usize, size: usize, bytes: Vec<u8>) -> Answer {
+    let length = buffer.len();
     match (start, size) {
         (0, 0) => {
-            half.buffer.splice(0..0, bytes);
+            buffer.splice(0..0, bytes);
         }
-        (0, size) if size >= length => half.buffer = bytes,
+        (0, size) if size >= length => *buffer = bytes,
         (0, _) => return Err(Status::BadArgument.into()),
-        (start, _) if start >= length => half.buffer.extend(bytes),
+        (start, _) if start >= length => buffer.extend(bytes),
         _ => return Err(Status::BadArgument.into()),
     }
     Ok(())

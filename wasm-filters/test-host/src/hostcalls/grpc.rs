@@ -65,7 +65,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |caller: Caller<'_, VmState>, token: u32, at: u32, length: u32, end: u32| {
             answer(caller, "proxy_grpc_send", |guest| {
                 let message = guest.read(at, length)?;
-                if is_call(token) {
+                if Kind::of(token)? != Kind::Stream {
                     return Err(Status::BadArgument.into());
                 }
                 let call = guest.state_mut().grpc_calls.get_mut(&token).ok_or(Status::NotFound)?;
@@ -77,6 +77,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     )?;
     linker.func_wrap(ENV, "proxy_grpc_close", |caller: Caller<'_, VmState>, token: u32| {
         answer(caller, "proxy_grpc_close", |guest| {
+            Kind::of(token)?;
             let calls = &mut guest.state_mut().grpc_calls;
             let call = calls.get_mut(&token).ok_or(Status::NotFound)?;
             // Closing a stream is half-closing it: the other side may go on.
@@ -90,6 +91,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap(ENV, "proxy_grpc_cancel", |caller: Caller<'_, VmState>, token: u32| {
         answer(caller, "proxy_grpc_cancel", |guest| {
+            Kind::of(token)?;
             guest.state_mut().grpc_calls.remove(&token).ok_or(Status::NotFound)?;
             Ok(())
         })
@@ -125,20 +127,32 @@ fn open(
     Ok(token)
 }
 
-/// The upstream is a serialized `GrpcService`, or the bare name of a cluster.
+/// The upstream is a serialized `envoy.config.core.v3.GrpcService`, or the bare name of a cluster where it is not a
+/// protobuf message. Some names are one by chance: `users` is a fixed 32-bit field 14, and calls nobody.
 fn cluster(state: &VmState, upstream: &[u8]) -> Answer<String> {
     let clusters = state.shared.clusters.borrow();
     let known = |name: &[u8]| clusters.keys().find(|have| have.as_bytes() == name).cloned();
-    if let Some(name) = known(upstream) {
-        return Ok(name);
-    }
-    // envoy.config.core.v3.GrpcService.envoy_grpc.cluster_name
-    let service = protobuf::fields(upstream).ok_or(Status::ParseFailure)?;
-    let envoy_grpc = protobuf::bytes(&service, 1).and_then(protobuf::fields).ok_or(Status::ParseFailure)?;
-    let name = protobuf::bytes(&envoy_grpc, 1).ok_or(Status::ParseFailure)?;
+    let Some(service) = protobuf::fields(upstream) else {
+        return Ok(known(upstream).ok_or(Status::ParseFailure)?);
+    };
+    let envoy_grpc = protobuf::bytes(&service, 1).and_then(protobuf::fields).ok_or(Status::BadArgument)?;
+    let name = protobuf::bytes(&envoy_grpc, 1).ok_or(Status::BadArgument)?;
     Ok(known(name).ok_or(Status::InternalFailure)?)
 }
 
-fn is_call(token: u32) -> bool {
-    token & 3 == Tokens::GRPC_CALL
+/// What a token is for: its two low bits say it.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    Call,
+    Stream,
+}
+
+impl Kind {
+    fn of(token: u32) -> Result<Self, Status> {
+        match token & 3 {
+            Tokens::GRPC_CALL => Ok(Self::Call),
+            Tokens::GRPC_STREAM => Ok(Self::Stream),
+            _ => Err(Status::BadArgument),
+        }
+    }
 }

@@ -6,10 +6,8 @@ use super::{Answer, Fault};
 use crate::abi::Status;
 use crate::headers::HeaderMap;
 use crate::pairs;
+use crate::vm::exports::ALLOCATORS;
 use crate::vm::state::VmState;
-
-/// Exports that give the host a place for its results, in the order Envoy tries them.
-const ALLOCATORS: [&str; 2] = ["proxy_on_memory_allocate", "malloc"];
 
 pub(super) struct Guest<'a> {
     caller: Caller<'a, VmState>,
@@ -88,7 +86,7 @@ impl<'a> Guest<'a> {
         let allocator = allocator
             .typed::<u32, u32>(&self.caller)
             .map_err(|_| Fault::Status(Status::InvalidMemoryAccess))?;
-        self.caller.data_mut().count(ALLOCATORS[0]);
+        self.caller.data_mut().count("proxy_on_memory_allocate");
         let address = allocator.call(self.caller.as_context_mut(), length)?;
         if address == 0 {
             return Err(Status::InvalidMemoryAccess.into());

@@ -25,7 +25,8 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         "proxy_get_header_map_size",
         |caller: Caller<'_, VmState>, map: u32, size_at: u32| {
             answer(caller, "proxy_get_header_map_size", |guest| {
-                let map = readable(guest, MapType::from_abi(map)?).ok_or(Status::BadArgument)?;
+                // Envoy asks for the map that could be changed.
+                let map = writable(guest, MapType::from_abi(map)?)?;
                 let size: usize = map.iter().map(|(name, value)| name.len() + value.len()).sum();
                 guest.write_u32(size_at, size as u32)
             })
@@ -38,7 +39,13 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             answer(caller, "proxy_get_header_map_value", |guest| {
                 let map = MapType::from_abi(map)?;
                 let key = guest.read(key, key_length)?;
-                let map = readable(guest, map).ok_or(Status::BadArgument)?;
+                // What the access log does not have is an absent header, not a mistake.
+                let absent = if guest.state_mut().stream().is_some_and(|stream| stream.logging) {
+                    Status::NotFound
+                } else {
+                    Status::BadArgument
+                };
+                let map = readable(guest, map).ok_or(absent)?;
                 let value = map.get(key).ok_or(Status::NotFound)?.to_vec();
                 guest.give(&value, value_at, length_at)
             })
@@ -112,13 +119,13 @@ fn readable<'a>(guest: &'a mut Guest<'_>, map: MapType) -> Option<&'a HeaderMap>
     match map {
         MapType::Headers(direction) => {
             let half = stream.half(direction);
-            let logged = logging && (half.started || direction == Direction::Request);
-            (half.headers_visible || logged).then_some(&half.headers)
+            let visible = if logging { half.started } else { half.headers_visible };
+            visible.then_some(&half.headers)
         }
         MapType::Trailers(direction) => {
             let half = stream.half(direction);
-            let logged = logging && direction == Direction::Response;
-            half.trailers.as_ref().filter(|_| half.trailers_visible || logged)
+            let visible = if logging { direction == Direction::Response } else { half.trailers_visible };
+            half.trailers.as_ref().filter(|_| visible)
         }
         _ => None,
     }
@@ -134,6 +141,11 @@ fn writable<'a>(guest: &'a mut Guest<'_>, map: MapType) -> Answer<&'a mut Header
         }
         MapType::Trailers(direction) => {
             let half = stream.half(direction);
+            // At the end of a body that has no trailers, it is given some by being asked for them.
+            if half.body_ended && half.trailers.is_none() {
+                half.trailers = Some(HeaderMap::new());
+                half.trailers_visible = true;
+            }
             let visible = half.trailers_visible;
             half.trailers.as_mut().filter(|_| visible)
         }

@@ -26,10 +26,8 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     )?;
     linker.func_wrap(ENV, "proxy_get_metric", |caller: Caller<'_, VmState>, id: u32, value_at: u32| {
         answer(caller, "proxy_get_metric", |guest| {
-            let value = update(guest.state_mut(), id, |kind, metric| match kind {
-                MetricKind::Counter | MetricKind::Gauge => Ok(metric.value),
-                MetricKind::Histogram => Err(Status::BadArgument),
-            })?;
+            only_numbers(id)?;
+            let value = update(guest.state_mut(), id, |_, metric| Ok(metric.value))?;
             guest.write_u64(value_at, value)
         })
     })?;
@@ -50,12 +48,11 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         "proxy_increment_metric",
         |caller: Caller<'_, VmState>, id: u32, offset: i64| {
             answer(caller, "proxy_increment_metric", |guest| {
+                only_numbers(id)?;
                 Ok(update(guest.state_mut(), id, |kind, metric| {
-                    match kind {
-                        MetricKind::Counter if offset > 0 => {}
-                        MetricKind::Gauge => {}
-                        // Adding nothing to a counter is refused, too: Envoy asks for more than zero.
-                        MetricKind::Counter | MetricKind::Histogram => return Err(Status::BadArgument),
+                    // Adding nothing to a counter is refused, too: Envoy asks for more than zero.
+                    if kind == MetricKind::Counter && offset <= 0 {
+                        return Err(Status::BadArgument);
                     }
                     metric.value = metric.value.wrapping_add_signed(offset);
                     Ok(())
@@ -66,7 +63,15 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Finds a metric by this VM's number for it. An unknown number is not found, unless its kind can never do this.
+/// Refuses what cannot be read or added to, known or not: a number's two low bits say the kind.
+fn only_numbers(id: u32) -> Result<(), Status> {
+    match MetricKind::from_abi(id & 3) {
+        Some(MetricKind::Counter | MetricKind::Gauge) => Ok(()),
+        Some(MetricKind::Histogram) | None => Err(Status::BadArgument),
+    }
+}
+
+/// Finds a metric by this VM's number for it.
 fn update<T>(
     state: &mut VmState,
     id: u32,

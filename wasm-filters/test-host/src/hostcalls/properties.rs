@@ -27,8 +27,13 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         |caller: Caller<'_, VmState>, path: u32, path_length: u32, value: u32, value_length: u32| {
             answer(caller, "proxy_set_property", |guest| {
                 let (path, value) = (guest.read(path, path_length)?, guest.read(value, value_length)?);
-                let stream = guest.state_mut().stream().ok_or(Status::NotFound)?;
-                stream.filter_state.insert(path, value);
+                let state = guest.state_mut();
+                let readonly = state.declared.get(&path).copied().unwrap_or_default();
+                let properties = &mut state.filter_state().ok_or(Status::NotFound)?.properties;
+                if readonly && properties.contains_key(&path) {
+                    return Err(Status::BadArgument.into());
+                }
+                properties.insert(path, value);
                 Ok(())
             })
         },
@@ -37,40 +42,64 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
 }
 
 fn find(guest: &mut Guest<'_>, path: &[u8]) -> Option<Vec<u8>> {
-    let spec = guest.state().spec.clone();
-    let segments: Vec<&[u8]> = path.split(|byte| *byte == 0).collect();
-    let stream = guest.state_mut().stream();
-    let given = stream.as_ref().and_then(|stream| stream.properties.get(path));
+    let state = guest.state_mut();
+    let (spec, context) = (state.spec.clone(), state.context());
+    let connection = state.connections.get(&context);
+    let given = match connection {
+        Some(connection) => connection.properties.get(path),
+        None => state.streams.get(&context).and_then(|stream| stream.properties.get(path)),
+    };
     if let Some(value) = given.or_else(|| spec.properties.get(path)) {
         return Some(value.clone());
     }
+    let segments: Vec<&[u8]> = path.split(|byte| *byte == 0).collect();
+    let of_filter = |state: &mut VmState, path: &[u8]| state.filter_state()?.properties.get(path).cloned();
     match segments.as_slice() {
         [b"plugin_name"] => Some(spec.name.clone().into_bytes()),
         [b"plugin_root_id"] => Some(spec.root_id.clone().into_bytes()),
         [b"plugin_vm_id"] => Some(spec.vm_id.clone().into_bytes()),
-        [b"request", rest @ ..] => of_request(stream?, rest),
-        [b"response", b"code"] => {
-            let code: i64 = stream?.response.headers.text(":status")?.parse().ok()?;
-            Some(code.to_le_bytes().to_vec())
-        }
-        [b"filter_state", key] => stream?.filter_state.get(key.strip_prefix(b"wasm.")?).cloned(),
-        _ => stream?.filter_state.get(path).cloned(),
+        [b"request", rest @ ..] => of_request(state.stream()?, rest),
+        [b"response", rest @ ..] => of_response(state.stream()?, rest),
+        [b"filter_state", key] => match key.strip_prefix(b"wasm.") {
+            Some(key) => of_filter(state, key),
+            None => state.filter_state()?.envoy.get(std::str::from_utf8(key).ok()?).cloned(),
+        },
+        _ => of_filter(state, path),
     }
 }
 
 fn of_request(stream: &StreamState, rest: &[&[u8]]) -> Option<Vec<u8>> {
     let headers = &stream.request.headers;
+    let path = headers.get(":path");
     let value = match rest {
-        [b"path"] => headers.get(":path"),
-        [b"url_path"] => headers.get(":path").and_then(|path| path.split(|byte| *byte == b'?').next()),
+        [b"path"] => path,
+        [b"url_path"] => path.and_then(|path| path.split(|byte| *byte == b'?').next()),
+        [b"query"] => path.map(|path| match path.iter().position(|byte| *byte == b'?') {
+            Some(at) => &path[at + 1..],
+            None => b"",
+        }),
         [b"host"] => headers.get(":authority"),
         [b"method"] => headers.get(":method"),
         [b"scheme"] => headers.get(":scheme"),
         [b"id"] => headers.get("x-request-id"),
+        [b"referer"] => headers.get("referer"),
         [b"useragent"] => headers.get("user-agent"),
         // An empty header reads as no header, as measured.
         [b"headers", name] => headers.get(name).filter(|value| !value.is_empty()),
         _ => None,
     };
     value.map(<[u8]>::to_vec)
+}
+
+fn of_response(stream: &StreamState, rest: &[&[u8]]) -> Option<Vec<u8>> {
+    let headers = &stream.response.headers;
+    match rest {
+        [b"code"] => {
+            let code: i64 = headers.text(":status")?.parse().ok()?;
+            Some(code.to_le_bytes().to_vec())
+        }
+        [b"headers", name] => headers.get(name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec),
+        [b"trailers", name] => stream.response.trailers.as_ref()?.get(name).map(<[u8]>::to_vec),
+        _ => None,
+    }
 }

@@ -12,23 +12,33 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
         answer(caller, "proxy_continue_stream", |guest| {
             let state = guest.state_mut();
             let context = state.context();
-            let direction = direction(kind)?.ok_or(Status::BadArgument)?;
-            if let Some(stream) = state.streams.get_mut(&context) {
-                // Gone at once, although the stream goes on only after the callback: a filter that continues first
-                // and changes headers then is refused by Envoy, too.
-                stream.request.hide();
-                state.actions.push(Action::Continue(context, direction));
+            match Half::from_abi(kind)? {
+                Half::Http(direction) => {
+                    if let Some(stream) = state.streams.get_mut(&context) {
+                        // Gone at once, although the stream goes on only after the callback: a filter that continues
+                        // first and changes headers then is refused by Envoy, too.
+                        stream.request.hide();
+                        state.actions.push(Action::Continue(context, direction));
+                    }
+                    Ok(())
+                }
+                Half::Downstream => {
+                    state.actions.push(Action::ContinueReading(context));
+                    Ok(())
+                }
+                Half::Upstream => Err(Status::Unimplemented.into()),
             }
-            Ok(())
         })
     })?;
     linker.func_wrap(ENV, "proxy_close_stream", |caller: Caller<'_, VmState>, kind: u32| {
         answer(caller, "proxy_close_stream", |guest| {
-            if direction(kind)?.is_some()
-                && let Some(stream) = guest.state_mut().stream()
-            {
-                stream.reset = true;
-            }
+            let half = Half::from_abi(kind)?;
+            let state = guest.state_mut();
+            let context = state.context();
+            state.actions.push(match half {
+                Half::Http(_) => Action::Reset(context),
+                Half::Downstream | Half::Upstream => Action::CloseConnection(context),
+            });
             Ok(())
         })
     })?;
@@ -47,7 +57,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             answer(caller, "proxy_send_local_response", |guest| {
                 let reply = ReplyRequest {
                     status,
-                    details: guest.read_text(details, details_length)?,
+                    details: without_spaces(&guest.read_text(details, details_length)?),
                     body: guest.read(body, body_length)?,
                     headers: guest.read_pairs(headers, headers_length)?,
                     grpc_status,
@@ -59,28 +69,29 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
             })
         },
     )?;
-    linker.func_wrap(ENV, "proxy_clear_route_cache", |caller: Caller<'_, VmState>| {
-        answer(caller, "proxy_clear_route_cache", |guest| {
-            clear_route_cache(guest.state_mut());
-            Ok(())
-        })
-    })?;
     Ok(())
 }
 
-/// Counted only: this host has no routes.
-pub(super) fn clear_route_cache(state: &mut VmState) {
-    if let Some(stream) = state.stream() {
-        stream.route_cache_clears += 1;
+/// What `proxy_stream_type_t` names.
+enum Half {
+    Http(Direction),
+    Downstream,
+    Upstream,
+}
+
+impl Half {
+    fn from_abi(number: u32) -> Result<Self, Status> {
+        match number {
+            0 => Ok(Self::Http(Direction::Request)),
+            1 => Ok(Self::Http(Direction::Response)),
+            2 => Ok(Self::Downstream),
+            3 => Ok(Self::Upstream),
+            _ => Err(Status::BadArgument),
+        }
     }
 }
 
-/// HTTP halves; `None` for the TCP ones, which no HTTP filter has.
-fn direction(kind: u32) -> Result<Option<Direction>, Status> {
-    match kind {
-        0 => Ok(Some(Direction::Request)),
-        1 => Ok(Some(Direction::Response)),
-        2 | 3 => Ok(None),
-        _ => Err(Status::BadArgument),
-    }
+/// Details go into the access log, where Envoy has no white space.
+fn without_spaces(details: &str) -> String {
+    details.chars().map(|one| if one.is_ascii_whitespace() { '_' } else { one }).collect()
 }

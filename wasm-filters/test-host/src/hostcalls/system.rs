@@ -25,7 +25,7 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     })?;
     linker.func_wrap(ENV, "proxy_get_current_time_nanoseconds", |caller: Caller<'_, VmState>, at: u32| {
         answer(caller, "proxy_get_current_time_nanoseconds", |guest| {
-            let now = guest.state().shared.now.get();
+            let now = guest.state().shared.now();
             guest.write_u64(at, now)
         })
     })?;
@@ -38,7 +38,8 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     )?;
     linker.func_wrap(ENV, "proxy_set_effective_context", |caller: Caller<'_, VmState>, context: u32| {
         answer(caller, "proxy_set_effective_context", |guest| {
-            if !guest.state().has_context(context) {
+            // 0 is the VM's own, and reads as none.
+            if context != 0 && !guest.state().has_context(context) {
                 return Err(Status::BadArgument.into());
             }
             guest.state_mut().effective = context;
@@ -70,7 +71,7 @@ pub(super) fn log(state: &mut VmState, level: LogLevel, text: String) {
 
 fn set_tick_period(guest: &mut Guest<'_>, milliseconds: u32) -> Answer {
     let period = u64::from(milliseconds) * 1_000_000;
-    let now = guest.state().shared.now.get();
+    let now = guest.state().shared.elapsed.get();
     guest.state_mut().tick = (period > 0).then(|| Tick { period, next: now.saturating_add(period) });
     Ok(())
 }

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use wasmtime::Linker;
+use wasmtime::{ExternType, Linker, ValType};
 
 use super::Plugin;
 use super::spec::{FailurePolicy, Spec};
+use crate::abi::{HOST_FUNCTIONS, Support};
 use crate::error::Error;
 use crate::hostcalls;
 use crate::module::Source;
@@ -28,6 +29,8 @@ pub struct PluginBuilder {
     failure_policy: FailurePolicy,
     reload_backoff: Duration,
     properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    environment: BTreeMap<String, String>,
+    stop_headers_alone: bool,
     workers: usize,
 }
 
@@ -44,6 +47,8 @@ impl PluginBuilder {
             failure_policy: FailurePolicy::default(),
             reload_backoff: Duration::from_secs(1),
             properties: BTreeMap::new(),
+            environment: BTreeMap::new(),
+            stop_headers_alone: false,
             workers: 1,
         }
     }
@@ -106,6 +111,20 @@ impl PluginBuilder {
         self
     }
 
+    /// A variable of the module's environment (`VmConfig.environment_variables`).
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_string(), value.to_string());
+        self
+    }
+
+    /// `allow_on_headers_stop_iteration`: a filter that pauses in a headers callback is shown the body all the same,
+    /// and the message goes on when a body callback continues. Without it, as by default in Envoy, nothing is shown
+    /// until the filter resumes.
+    pub fn allow_on_headers_stop_iteration(mut self, allow: bool) -> Self {
+        self.stop_headers_alone = allow;
+        self
+    }
+
     /// Starts the canary, the main VM and the workers, in this order.
     ///
     /// # Errors
@@ -119,8 +138,11 @@ impl PluginBuilder {
         }
         let mut linker = Linker::new(&module.engine);
         hostcalls::link(&mut linker).map_err(Error::Link)?;
+        check_imports(&module.module)?;
         let linked = linker.instantiate_pre(&module.module).map_err(Error::Link)?;
+        self.shared.hold(&self.vm_id);
         let spec = Spec {
+            shared: self.shared.clone(),
             module,
             linked,
             name: self.name,
@@ -131,8 +153,39 @@ impl PluginBuilder {
             failure_policy: self.failure_policy,
             reload_backoff: self.reload_backoff,
             properties: self.properties,
+            environment: self.environment,
+            stop_headers_alone: self.stop_headers_alone,
             traps: RefCell::default(),
         };
         Plugin::start(self.shared, Rc::new(spec), self.workers)
     }
+}
+
+/// Names the first import that Envoy would refuse. The engine's own error names it, too, but not what is there.
+fn check_imports(module: &wasmtime::Module) -> Result<(), Error> {
+    for import in module.imports() {
+        let fail = |problem: String| {
+            Err(Error::Import { module: import.module().into(), name: import.name().into(), problem })
+        };
+        let module =
+            if import.module() == "wasi_unstable" { "wasi_snapshot_preview1" } else { import.module() };
+        let known = HOST_FUNCTIONS.iter().find(|known| known.module == module && known.name == import.name());
+        let Some(known) = known.filter(|known| !matches!(known.support, Support::Refused(_))) else {
+            return fail("there is no such function".to_string());
+        };
+        let ExternType::Func(have) = import.ty() else {
+            return fail("it is a function".to_string());
+        };
+        let types = |types: &mut dyn Iterator<Item = ValType>| {
+            types.map(|one| one.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let have = (types(&mut have.params()), types(&mut have.results()));
+        if have != (known.params.to_string(), known.result.to_string()) {
+            return fail(format!(
+                "it is ({}) -> ({}), not ({}) -> ({})",
+                known.params, known.result, have.0, have.1
+            ));
+        }
+    }
+    Ok(())
 }

@@ -2,15 +2,18 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use wasmtime::InstancePre;
 
 use crate::error::Trap;
 use crate::module::Module;
+use crate::shared::Shared;
 use crate::vm::state::VmState;
 
 pub(crate) struct Spec {
+    pub shared: Rc<Shared>,
     pub module: Module,
     pub linked: InstancePre<VmState>,
     pub name: String,
@@ -21,7 +24,16 @@ pub(crate) struct Spec {
     pub failure_policy: FailurePolicy,
     pub reload_backoff: Duration,
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub environment: BTreeMap<String, String>,
+    /// Pausing in a headers callback holds the headers alone.
+    pub stop_headers_alone: bool,
     pub traps: RefCell<Vec<Trap>>,
+}
+
+impl Drop for Spec {
+    fn drop(&mut self) {
+        self.shared.release(&self.vm_id);
+    }
 }
 
 /// What a worker does when its VM has trapped (Envoy's `PluginConfig.failure_policy`).

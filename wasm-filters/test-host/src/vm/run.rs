@@ -11,6 +11,8 @@ use crate::plugin::spec::FailurePolicy;
 enum Verdict {
     Continue,
     Pause,
+    /// Paused, but for the body.
+    PauseHeaders,
     /// Paused, and the data it was shown is dropped.
     Discard,
     /// The VM is dead, and the plugin fails closed.
@@ -120,6 +122,7 @@ impl Vm {
             Event::Data { mut bytes, end } => {
                 half.buffer.append(&mut bytes);
                 half.body_visible = true;
+                half.body_ended = end;
                 let size = half.buffer.len() as u32;
                 let (name, function) = self.exports.body(direction);
                 let verdict = self.ask(context, name, function, (context, size, u32::from(end)));
@@ -136,7 +139,9 @@ impl Vm {
                 return;
             }
         };
-        self.settle_half(context, direction, verdict, Stop::Headers);
+        // Where the headers alone are held, the body is shown as one that is held is.
+        let stop = if verdict == Verdict::PauseHeaders { Stop::Body } else { Stop::Headers };
+        self.settle_half(context, direction, verdict, stop);
     }
 
     fn ask<P: wasmtime::WasmParams>(
@@ -155,8 +160,13 @@ impl Vm {
         }
         let Some(function) = function else { return Verdict::Continue };
         match self.enter(name, context, &function, params) {
+            // Headers know no 2, and what a module returns that Envoy doesn't know continues.
             Some(0) => Verdict::Continue,
-            Some(3) if name.ends_with("body") => Verdict::Discard,
+            Some(2) if name.ends_with("headers") => Verdict::Continue,
+            Some(1) if name.ends_with("headers") && self.state().spec.stop_headers_alone => {
+                Verdict::PauseHeaders
+            }
+            Some(number) if name.ends_with("body") && number >= 3 => Verdict::Discard,
             Some(_) => Verdict::Pause,
             None => match self.state().spec.failure_policy {
                 FailurePolicy::FailOpen => Verdict::Continue,

@@ -5,17 +5,23 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::time::Duration;
 
+use wasmtime::ResourceLimiter;
+
 use crate::abi::{Direction, MetricKind};
 use crate::headers::HeaderMap;
 use crate::logs::{LogLine, VmName};
 use crate::plugin::spec::Spec;
 use crate::shared::Shared;
-use crate::vm::stream::{ReplyRequest, StreamState};
+use crate::vm::connection::ConnectionState;
+use crate::vm::stream::{FilterState, ReplyRequest, StreamState};
 
 /// Something that Envoy does only when the callback has returned.
 pub(crate) enum Action {
     Continue(u32, Direction),
     Reply(u32, ReplyRequest),
+    Reset(u32),
+    ContinueReading(u32),
+    CloseConnection(u32),
 }
 
 /// An HTTP request that the module sent.
@@ -53,12 +59,34 @@ pub(crate) struct Received {
     pub grpc_trailing: Option<HeaderMap>,
     pub grpc_message: Option<Vec<u8>>,
     pub status: (u32, String),
+    /// Of a foreign callback.
+    pub arguments: Vec<u8>,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) struct Tick {
     pub period: u64,
     pub next: u64,
+}
+
+/// How much memory the module may have, and whether it wanted more.
+pub(crate) struct MemoryLimit {
+    pub bytes: usize,
+    pub refused: Option<usize>,
+}
+
+impl ResourceLimiter for MemoryLimit {
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let allowed = desired <= self.bytes;
+        if !allowed {
+            self.refused = Some(desired);
+        }
+        Ok(allowed)
+    }
+
+    fn table_growing(&mut self, _: usize, _: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(true)
+    }
 }
 
 pub(crate) struct VmState {
@@ -74,8 +102,14 @@ pub(crate) struct VmState {
     pub effective: u32,
     pub last_context: u32,
     pub streams: BTreeMap<u32, StreamState>,
+    pub connections: BTreeMap<u32, ConnectionState>,
+    /// Properties that were declared, and whether they can be set only once.
+    pub declared: BTreeMap<Vec<u8>, bool>,
     /// The plugin's configuration can be read in `proxy_on_configure` only.
     pub configuring: bool,
+    /// `_initialize` and `main` run, from which few host functions can be called.
+    pub starting: bool,
+    pub memory: MemoryLimit,
     /// The root said that it is not done yet.
     pub root_pending: bool,
     pub root_done: bool,
@@ -105,7 +139,11 @@ impl VmState {
             effective: 0,
             last_context: 0,
             streams: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            declared: BTreeMap::new(),
             configuring: false,
+            starting: false,
+            memory: MemoryLimit { bytes: shared.memory.get(), refused: None },
             root_pending: false,
             root_done: false,
             actions: Vec::new(),
@@ -136,7 +174,7 @@ impl VmState {
     }
 
     pub fn has_context(&self, id: u32) -> bool {
-        id != 0 && (id == self.root || self.streams.contains_key(&id))
+        id != 0 && (id == self.root || self.streams.contains_key(&id) || self.connections.contains_key(&id))
     }
 
     pub fn stream(&mut self) -> Option<&mut StreamState> {
@@ -144,10 +182,17 @@ impl VmState {
         self.streams.get_mut(&id)
     }
 
+    /// What the stream or connection carries beside its data.
+    pub fn filter_state(&mut self) -> Option<&mut FilterState> {
+        let id = self.context();
+        let of_stream = self.streams.get_mut(&id).map(|stream| &mut stream.filter_state);
+        of_stream.or_else(|| self.connections.get_mut(&id).map(|connection| &mut connection.filter_state))
+    }
+
     /// A deadline from a limit in milliseconds, where 0 is none.
     pub fn deadline(&self, milliseconds: u32) -> Option<u64> {
         let limit = u64::from(milliseconds) * 1_000_000;
-        (limit > 0).then(|| self.shared.now.get().saturating_add(limit))
+        (limit > 0).then(|| self.shared.elapsed.get().saturating_add(limit))
     }
 }
 

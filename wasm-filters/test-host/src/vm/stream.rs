@@ -42,6 +42,8 @@ pub(crate) struct Half {
     pub headers_visible: bool,
     pub trailers_visible: bool,
     pub body_visible: bool,
+    /// The body callback runs that was told of the end, so that trailers may be added.
+    pub body_ended: bool,
     pub events: VecDeque<Event>,
     pub stop: Stop,
     /// The filter called `proxy_continue_stream`.
@@ -60,6 +62,7 @@ impl Half {
             headers_visible: false,
             trailers_visible: false,
             body_visible: false,
+            body_ended: false,
             events: VecDeque::new(),
             stop: Stop::No,
             resume: false,
@@ -71,6 +74,7 @@ impl Half {
         self.headers_visible = false;
         self.trailers_visible = false;
         self.body_visible = false;
+        self.body_ended = false;
     }
 
     /// Lets go what was held.
@@ -104,6 +108,15 @@ pub(crate) struct ReplyRequest {
     pub grpc_status: i32,
 }
 
+/// What filters leave for each other and for Envoy.
+#[derive(Default)]
+pub(crate) struct FilterState {
+    /// Properties, by path.
+    pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Envoy's own objects, by name.
+    pub envoy: BTreeMap<String, Vec<u8>>,
+}
+
 pub(crate) struct StreamState {
     /// Whether the module has a context for it: not so where the VM was dead already.
     pub in_vm: bool,
@@ -112,7 +125,7 @@ pub(crate) struct StreamState {
     /// What the test set.
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
     /// What the filter set.
-    pub filter_state: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub filter_state: FilterState,
     pub pending_reply: Option<ReplyRequest>,
     /// The response half carries a local reply with these details.
     pub local: Option<String>,
@@ -130,7 +143,7 @@ impl StreamState {
             request: Half::new(Kind::Request),
             response: Half::new(Kind::Response),
             properties: BTreeMap::new(),
-            filter_state: BTreeMap::new(),
+            filter_state: FilterState::default(),
             pending_reply: None,
             local: None,
             direct: None,
@@ -208,7 +221,9 @@ impl StreamState {
         headers.extend(own.iter());
         if grpc {
             headers.replace("content-type", "application/grpc");
-            let code = u32::try_from(grpc_status).unwrap_or_else(|_| grpc_code(http_status));
+            // What is no gRPC status (SDKs say -1) is none.
+            let own = u32::try_from(grpc_status).ok().filter(|status| *status <= HIGHEST_GRPC_STATUS);
+            let code = own.unwrap_or_else(|| grpc_code(http_status));
             headers.replace("grpc-status", code.to_string());
             if !body.is_empty() {
                 headers.replace("grpc-message", percent_encoded(&body));
@@ -226,6 +241,9 @@ impl StreamState {
         LocalReply { status: u16::try_from(status).unwrap_or(0), headers, body, details }
     }
 }
+
+/// `UNAUTHENTICATED`.
+const HIGHEST_GRPC_STATUS: u32 = 16;
 
 /// The gRPC status that stands for an HTTP status (gRPC's `http-grpc-status-mapping.md`).
 fn grpc_code(status: u32) -> u32 {

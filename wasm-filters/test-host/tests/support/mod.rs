@@ -3,16 +3,23 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 #![allow(clippy::expect_used, clippy::panic, reason = "called by tests only")]
 
+pub mod abi;
+
 use std::path::PathBuf;
 
 use tollgate_wasm_host::{Host, Logs, Module, Outcome, Plugin, RequestBuilder, Stream};
 
 /// A module that `wasm-filters/build.sh` built: from `TOLLGATE_WASM_DIR`, or the workspace's `target/wasm`.
 pub fn built(name: &str) -> Module {
+    let path = built_path(name);
+    Module::from_file(&path).unwrap_or_else(|error| panic!("{error}; run wasm-filters/build.sh first"))
+}
+
+/// Its file.
+pub fn built_path(name: &str) -> PathBuf {
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/wasm"));
     let folder = std::env::var_os("TOLLGATE_WASM_DIR").map_or_else(default, PathBuf::from);
-    let path = folder.join(format!("{name}.wasm"));
-    Module::from_file(&path).unwrap_or_else(|error| panic!("{error}; run wasm-filters/build.sh first"))
+    folder.join(format!("{name}.wasm"))
 }
 
 /// A host with the clusters the guest is told to call, and the guest with one worker.
