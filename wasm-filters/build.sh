@@ -11,7 +11,7 @@ filters=(auth rate-limit gateway)
 target=wasm32-unknown-unknown
 packages=()
 for filter in "${filters[@]}"; do packages+=(-p "tollgate-$filter-filter"); done
-packages+=(-p tollgate-wasm-host-guest)
+packages+=(-p tollgate-wasm-host-guest -p tollgate-wasm-host-example)
 say() { printf '\033[2m[wasm]\033[0m %s\n' "$*" >&2; }
 
 has_target() { [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; }
@@ -44,10 +44,11 @@ else
 fi
 
 mkdir -p target/wasm
-for filter in "${filters[@]}" host-guest; do
+for filter in "${filters[@]}" host-guest host-example; do
     file=${filter//-/_}
     built=tollgate_${file}_filter
-    [ "$filter" != host-guest ] || built=tollgate_wasm_host_guest # what the test host is tested with
+    # What the test host is tested with.
+    case $filter in host-*) built=tollgate_wasm_$file ;; esac
     # Replaced in one step: an Envoy may be reading the old one.
     cp "$out/$built.wasm" "target/wasm/.$file.new"
     mv "target/wasm/.$file.new" "target/wasm/$file.wasm"

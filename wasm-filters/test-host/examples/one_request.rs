@@ -1,48 +1,53 @@
 //! Sends one request through a filter and prints what became of it.
 //!
-//! `cargo run -p tollgate-wasm-host --example one_request -- FILTER.wasm CONFIGURATION [HEADER: VALUE]…`; a header
-//! named `route-policies` sets the route's policies that Tollgate's filters read of its name. Callouts are answered with
-//! 503, as if nobody was there.
+//! `cargo run --example one_request -- FILTER.wasm CONFIGURATION [HEADER: VALUE | PATH/OF/PROPERTY=VALUE]…`. Callouts
+//! are answered with 503, as if nobody was there; those to clusters named as `cluster=NAME` are accepted at all.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tollgate_wasm_host::{Error, HeaderMap, Host, Outcome};
+use tollgate_wasm_host::{Error, Host, Outcome};
 
 fn main() -> Result<(), Error> {
-    let mut arguments = std::env::args().skip(1);
-    let (Some(filter), Some(configuration)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: one_request FILTER.wasm CONFIGURATION [HEADER: VALUE]…");
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [filter, configuration, request @ ..] = arguments.as_slice() else {
+        eprintln!(
+            "usage: one_request FILTER.wasm CONFIGURATION [HEADER: VALUE | PROPERTY=VALUE | cluster=NAME]…"
+        );
         std::process::exit(2);
     };
-    let headers: Vec<(String, String)> = arguments
-        .filter_map(|argument| {
-            argument.split_once(": ").map(|(name, value)| (name.to_string(), value.to_string()))
-        })
-        .collect();
-    let policies = headers.iter().find(|(name, _)| name == "route-policies").map(|(_, value)| value.clone());
-    let headers: HeaderMap = headers.into_iter().filter(|(name, _)| name != "route-policies").collect();
+    print!("{}", run(filter, configuration, request)?);
+    Ok(())
+}
 
-    let host = Host::new().starting_at(std::time::SystemTime::now());
-    let plugin = host.plugin(filter.as_str()).name("filter").configuration(configuration).start()?;
+/// What there is to tell of the request.
+pub fn run(filter: &str, configuration: &str, request: &[String]) -> Result<String, Error> {
+    let mut host = Host::new().starting_at(SystemTime::now());
+    let headers: Vec<_> = request.iter().filter_map(|argument| argument.split_once(": ")).collect();
+    let others = request.iter().filter(|argument| !argument.contains(": "));
+    let (clusters, properties): (Vec<_>, Vec<_>) =
+        others.filter_map(|argument| argument.split_once('=')).partition(|(name, _)| *name == "cluster");
+    for (_, name) in clusters {
+        host = host.cluster(name);
+    }
+    let plugin = host.plugin(filter).configuration(configuration).start()?;
     let mut request = plugin.worker(0).request(headers);
-    if let Some(policies) = policies {
-        request = request
-            .property(["xds", "route_name"], format!("route;plugin=filter,{policies}"))
-            .property(["source", "address"], "192.0.2.1:50000");
+    for (path, value) in properties {
+        request = request.property(path.split('/'), value);
     }
     let stream = request.send()?;
+    let mut told = String::new();
     for callout in stream.callouts() {
-        println!("asked cluster {}:\n{}", callout.cluster, callout.headers);
+        told += &format!("asked cluster {}:\n{}\n", callout.cluster, callout.headers);
         callout.fail()?;
     }
     host.clock().advance(Duration::from_secs(1))?;
-    match stream.outcome() {
-        Outcome::Continue(message) => println!("goes on with\n{}", message.headers),
+    told += &match stream.outcome() {
+        Outcome::Continue(message) => format!("goes on with\n{}", message.headers),
         Outcome::LocalReply(reply) => {
-            println!("the client gets\n{}\n{}", reply.headers, String::from_utf8_lossy(&reply.body));
+            format!("the client gets\n{}\n{}", reply.headers, String::from_utf8_lossy(&reply.body))
         }
-        other => println!("{other:?}"),
-    }
-    print!("{}", plugin.logs());
-    Ok(())
+        other => format!("{other:?}\n"),
+    };
+    told += &plugin.logs().to_string();
+    Ok(told)
 }
