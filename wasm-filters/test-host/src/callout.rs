@@ -200,13 +200,35 @@ impl GrpcCallout {
         self.answer(GrpcEvent::TrailingMetadata(metadata.into()))
     }
 
-    /// It ends with a status (0 is OK); a dead host is 14, `UNAVAILABLE`.
+    /// It ends with a status (0 is OK).
     ///
     /// # Errors
     ///
     /// As [`Self::initial_metadata`].
     pub fn close(self, status: u32, message: &str) -> Result<(), Error> {
         self.answer(GrpcEvent::Close(status, message.to_string()))
+    }
+
+    /// The host is dead: a stream is told of metadata that Envoy makes up, and then, like a call, that it is closed as
+    /// `UNAVAILABLE`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::initial_metadata`].
+    pub fn fail(self) -> Result<(), Error> {
+        const MESSAGE: &str = "upstream connect error or disconnect/reset before headers. reset reason: \
+            remote connection failure{upstream_reset_before_response_started{remote_connection_failure|\
+            delayed_connect_error:_Connection_refused}}";
+        if self.streaming {
+            self.initial_metadata(HeaderMap::new())?;
+            self.trailing_metadata([
+                (":status", "200"),
+                ("content-type", "application/grpc"),
+                ("grpc-status", "14"),
+                ("grpc-message", MESSAGE),
+            ])?;
+        }
+        self.close(14, MESSAGE)
     }
 
     fn answer(&self, event: GrpcEvent) -> Result<(), Error> {

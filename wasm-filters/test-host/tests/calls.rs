@@ -180,3 +180,21 @@ fn a_body_waits_behind_a_callout() {
     stream.callout().expect("pending").reply(200, HeaderMap::new(), "").expect("no trap");
     assert_eq!(stream.outcome().forwarded().expect("let through").body, b"body");
 }
+
+#[test]
+fn a_grpc_stream_to_a_dead_host_is_told_of_metadata_first() {
+    let (_, plugin) = guest("");
+    let (stream, _) = run(&plugin, &["grpc-open up"]);
+    stream.grpc_callouts().into_iter().next().expect("open").fail().expect("no trap");
+    let out = outs(&plugin.take_logs());
+    assert_eq!(out[..2], ["grpc-stream 6 initial 0 None", "grpc-stream 6 trailing 4 None"]);
+    assert!(out[2].starts_with("grpc-stream 6 closed 14 14 Some(\"upstream connect error"), "{out:?}");
+}
+
+#[test]
+fn a_cluster_whose_name_is_a_message_is_a_trap_as_envoy_aborts() {
+    let (host, plugin) = guest("");
+    host.set_cluster("users", ClusterState::HasHosts);
+    let error = request(&plugin, &["grpc users hi"]).send().err().expect("a trap");
+    assert!(error.to_string().contains("Envoy aborts: \"users\""), "{error}");
+}

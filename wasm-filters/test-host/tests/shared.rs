@@ -67,6 +67,37 @@ fn shared_data_is_shared_by_vm_id_and_checked_by_version() {
 }
 
 #[test]
+fn shared_data_goes_with_the_last_plugin_of_its_vm_id() {
+    let (host, first) = guest("");
+    let second = host.plugin(&built("host_guest")).vm_id("vm").start().expect("the guest starts");
+    run(&first, &["shared-set k v"]);
+    drop(first);
+    assert_eq!(run(&second, &["shared-get k"]).1, ["shared k Some(\"v\") Some(1)"]);
+    drop(second);
+    assert_eq!(host.shared_data("vm", "k"), None);
+}
+
+#[test]
+fn ticks_go_on_when_the_wall_clock_is_set_back() {
+    let (host, plugin) = guest("tick=100");
+    host.clock().jump_to(SystemTime::UNIX_EPOCH);
+    host.clock().advance(Duration::from_millis(100)).expect("no trap");
+    assert_eq!(plugin.logs().count("tick 1"), 2);
+}
+
+#[test]
+fn a_declared_property_is_what_it_was_declared_to_be() {
+    let (_, plugin) = guest("");
+    // Declared by a stream, it changes nothing: Envoy asks the root context's.
+    let declared = ["foreign declare_property 0a03666f6f1001", "set-property foo a", "set-property foo b"];
+    let (stream, out) = run(&plugin, &declared);
+    assert_eq!((out, stream.property(["foo"])), (vec!["foreign Ok(None)".to_string()], Some(b"b".to_vec())));
+    let named = "foreign set_envoy_filter_state 0a17656e766f792e7463705f70726f78792e636c7573746572120163";
+    let (stream, _) = run(&plugin, &[named]);
+    assert_eq!(stream.filter_state("envoy.tcp_proxy.cluster").as_deref(), Some(b"c".as_slice()));
+}
+
+#[test]
 fn a_queue_tells_the_vm_that_registered_it_last() {
     let (host, plugin) = guest("queue=q");
     let (_, out) =

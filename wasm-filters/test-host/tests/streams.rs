@@ -1,8 +1,8 @@
 //! HTTP streams, with the facts measured on Envoy 1.40 as expectations.
 
-use tollgate_wasm_host::{HeaderMap, Outcome, VmName};
+use tollgate_wasm_host::{HeaderMap, Host, Outcome, VmName};
 
-use crate::support::{events, guest, outs, request, run, status};
+use crate::support::{built, events, guest, outs, request, run, status};
 
 mod support;
 
@@ -289,4 +289,34 @@ fn dropping_a_stream_finishes_it() {
     let (_, plugin) = guest("");
     drop(run(&plugin, &[]));
     assert_eq!(events(&plugin.logs()), ["log", "done", "deleted"]);
+}
+
+#[test]
+fn a_body_is_shown_behind_held_headers_only_where_that_is_allowed() {
+    for (allow, expected) in [(true, Some("body")), (false, None)] {
+        let plugin = Host::new()
+            .plugin(&built("host_guest"))
+            .allow_on_headers_stop_iteration(allow)
+            .start()
+            .expect("the guest starts");
+        let stream =
+            request(&plugin, &["pause", "body: body 0 0 100"]).body("bo").body("dy").send().expect("no trap");
+        let outs = outs(&plugin.logs());
+        assert_eq!(
+            outs,
+            expected.map(|body| format!("body Ok(Some(\"{body}\"))")).into_iter().collect::<Vec<_>>()
+        );
+        let went =
+            stream.outcome().forwarded().map(|message| String::from_utf8_lossy(&message.body).into_owned());
+        assert_eq!(went.as_deref(), expected);
+    }
+}
+
+#[test]
+fn trailers_can_be_added_at_the_end_of_a_body() {
+    let (_, plugin) = guest("");
+    let stream = request(&plugin, &["body: add 1 x-t late"]).body("b").send().expect("no trap");
+    let outcome = stream.outcome();
+    let trailers = outcome.forwarded().and_then(|message| message.trailers.clone());
+    assert_eq!(trailers, Some(HeaderMap::from([("x-t", "late")])));
 }

@@ -2,8 +2,7 @@
 //! through the SDK that real filters use.
 //!
 //! Each `x-do` header of a request is one instruction (see [`script`]); each result is logged at info level as
-//! `out: …` and, while request headers can still be changed, added as an `x-out` header. There is no decision in
-//! here: what a filter should do belongs in a filter.
+//! `out: …`, and each callback as `event: …`. There is no decision in here: what a filter should do belongs in a filter.
 
 use proxy_wasm::traits::RootContext;
 use proxy_wasm::types::LogLevel;
@@ -11,6 +10,7 @@ use proxy_wasm::types::LogLevel;
 mod calls;
 mod root;
 mod script;
+mod statuses;
 mod stream;
 
 #[allow(unsafe_code, missing_docs, reason = "the SDK's macro exports the module's entry point")]

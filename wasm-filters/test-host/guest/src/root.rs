@@ -44,6 +44,9 @@ impl RootContext for Root {
         let text = String::from_utf8_lossy(&text).into_owned();
         log::info!("configure {size} {text}");
         self.words = text.split_whitespace().map(str::to_string).collect();
+        if self.wants("statuses") {
+            crate::statuses::all();
+        }
         for word in &self.words {
             if let Some(period) = word.strip_prefix("tick=") {
                 self.set_tick_period(Duration::from_millis(period.parse().unwrap_or(1000)));
@@ -66,6 +69,9 @@ impl RootContext for Root {
     fn on_tick(&mut self) {
         self.ticks += 1;
         log::info!("tick {}", self.ticks);
+        if self.wants("tick-statuses") && self.ticks == 1 {
+            crate::statuses::all();
+        }
         if self.wants("tick-call") {
             let headers = vec![(":method", "GET"), (":path", "/tick"), (":authority", "root")];
             let sent = self.dispatch_http_call("up", headers, None, vec![], Duration::from_secs(1));

@@ -3,7 +3,7 @@
 //! `map TYPE`, `get TYPE NAME`, `set|add TYPE NAME VALUE`, `remove TYPE NAME`, `setmap TYPE N=V…`,
 //! `property A/B`, `set-property A/B VALUE`, `body TYPE START MAX`, `set-body TYPE START SIZE TEXT`, `time`,
 //! `level`, `log LEVEL TEXT`, `reply STATUS [BODY [HEADER VALUE]]`, `pause`, `resume TYPE`, `reset`, `done`,
-//! `panic`, `loop`, `alloc BYTES`, `effective ID`; [`crate::calls`] has those that reach out of the stream. `TYPE`
+//! `panic`, `loop`, `alloc BYTES`, `effective ID`, `statuses`; [`crate::calls`] has those that reach out of the stream. `TYPE`
 //! is the ABI's number.
 
 use std::fmt::Write as _;
@@ -95,6 +95,7 @@ pub fn run(stream: &mut Stream, line: &str) -> Action {
         ["done"] => {
             let _ = hostcalls::done();
         }
+        ["statuses"] => crate::statuses::all(),
         ["panic"] => {
             log::error!("about to fall over");
             std::process::abort();

@@ -135,7 +135,7 @@ pub const HOST_FUNCTIONS: &[HostFunction] = &[
     wasi("sock_shutdown", "i32 i32", Answers(Always(58)), true),
     // What compilers import.
     HostFunction { result: "", ..fixed("emscripten_notify_memory_growth", "i32", Answers(Nothing)) },
-    fixed("pthread_equal", "i32 i32", Full),
+    env("pthread_equal", "i32 i32", Full),
 ];
 
 const fn env(name: &'static str, params: &'static str, support: Support) -> HostFunction {

@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Linker};
 
-use super::{Answer, ENV, Guest, answer};
+use super::{Answer, ENV, Fault, Guest, answer};
 use crate::abi::Status;
 use crate::headers::HeaderMap;
 use crate::protobuf;
@@ -128,14 +128,20 @@ fn open(
 }
 
 /// The upstream is a serialized `envoy.config.core.v3.GrpcService`, or the bare name of a cluster where it is not a
-/// protobuf message. Some names are one by chance: `users` is a fixed 32-bit field 14, and calls nobody.
+/// protobuf message. Some names are one by chance: `users` is a fixed 32-bit field 14. Envoy 1.40 aborts on a message
+/// that has no target, and takes all its streams with it; here the module falls over.
 fn cluster(state: &VmState, upstream: &[u8]) -> Answer<String> {
     let clusters = state.shared.clusters.borrow();
     let known = |name: &[u8]| clusters.keys().find(|have| have.as_bytes() == name).cloned();
     let Some(service) = protobuf::fields(upstream) else {
         return Ok(known(upstream).ok_or(Status::ParseFailure)?);
     };
-    let envoy_grpc = protobuf::bytes(&service, 1).and_then(protobuf::fields).ok_or(Status::BadArgument)?;
+    let Some(envoy_grpc) = protobuf::bytes(&service, 1) else {
+        let name = String::from_utf8_lossy(upstream);
+        let why = format!("Envoy aborts: {name:?} is a protobuf message, but no GrpcService with envoy_grpc");
+        return Err(Fault::Trap(wasmtime::Error::msg(why)));
+    };
+    let envoy_grpc = protobuf::fields(envoy_grpc).ok_or(Status::ParseFailure)?;
     let name = protobuf::bytes(&envoy_grpc, 1).ok_or(Status::BadArgument)?;
     Ok(known(name).ok_or(Status::InternalFailure)?)
 }

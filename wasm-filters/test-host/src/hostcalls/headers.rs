@@ -109,7 +109,11 @@ fn readable<'a>(guest: &'a mut Guest<'_>, map: MapType) -> Option<&'a HeaderMap>
     let state = guest.state_mut();
     match map {
         MapType::CallHeaders => return state.received.http.as_ref().map(|(headers, _, _)| headers),
-        MapType::CallTrailers => return state.received.http.as_ref().map(|(_, _, trailers)| trailers),
+        // An answer without trailers has no map of them, not an empty one.
+        MapType::CallTrailers => {
+            let trailers = state.received.http.as_ref().map(|(_, _, trailers)| trailers);
+            return trailers.filter(|trailers| !trailers.is_empty());
+        }
         MapType::GrpcInitialMetadata => return state.received.grpc_initial.as_ref(),
         MapType::GrpcTrailingMetadata => return state.received.grpc_trailing.as_ref(),
         MapType::Headers(_) | MapType::Trailers(_) => {}

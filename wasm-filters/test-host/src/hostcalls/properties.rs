@@ -69,7 +69,9 @@ fn find(guest: &mut Guest<'_>, path: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn of_request(stream: &StreamState, rest: &[&[u8]]) -> Option<Vec<u8>> {
-    let headers = &stream.request.headers;
+    // Properties go with the headers they are of.
+    let visible = stream.request.headers_visible || stream.logging;
+    let headers = visible.then_some(&stream.request.headers)?;
     let path = headers.get(":path");
     let value = match rest {
         [b"path"] => path,
@@ -98,7 +100,9 @@ fn of_response(stream: &StreamState, rest: &[&[u8]]) -> Option<Vec<u8>> {
             let code: i64 = headers.text(":status")?.parse().ok()?;
             Some(code.to_le_bytes().to_vec())
         }
-        [b"headers", name] => headers.get(name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec),
+        [b"headers", name] if stream.response.headers_visible || stream.logging => {
+            headers.get(name).filter(|value| !value.is_empty()).map(<[u8]>::to_vec)
+        }
         [b"trailers", name] => stream.response.trailers.as_ref()?.get(name).map(<[u8]>::to_vec),
         _ => None,
     }

@@ -30,7 +30,9 @@ pub(super) fn link(linker: &mut Linker<VmState>) -> wasmtime::Result<()> {
     for module in MODULES {
         link_module(linker, module)?;
     }
-    linker.func_wrap("env", "pthread_equal", |left: u32, right: u32| u32::from(left == right))?;
+    linker.func_wrap("env", "pthread_equal", |caller: Caller<'_, VmState>, left: u32, right: u32| {
+        if caller.data().starting { Err(restricted("pthread_equal")) } else { Ok(u32::from(left == right)) }
+    })?;
     Ok(())
 }
 

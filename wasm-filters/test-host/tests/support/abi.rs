@@ -21,6 +21,7 @@ pub fn imports_all() -> String {
     text
 }
 
+#[allow(dead_code, reason = "not every test calls back")]
 /// Exports every callback but those in `absent`; each logs its name. What sets them off is asked for in
 /// `proxy_on_configure`: a tick after 10 ms, an item in a queue of its own, an HTTP call and a gRPC stream to `c`.
 pub fn calls_back(absent: &[&str]) -> String {
