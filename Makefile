@@ -53,8 +53,8 @@ fuzz: setup ## Fuzz the YAML loader, the session engine and the filters for SECO
 	cd xds-server && for target in $(or $(TARGETS),gateway_yaml session session_wire); do \
 	    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(or $(SECONDS),600) -timeout=10; \
 	done
-	cd wasm-filters && for target in $(or $(FILTER_TARGETS),headers token key_set configuration); do \
-	    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none $$target -- -max_total_time=$(or $(SECONDS),600) -timeout=10; \
+	for target in $(or $(FILTER_TARGETS),headers token key_set configuration); do \
+	    RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir wasm-filters/fuzz --sanitizer none $$target -- -max_total_time=$(or $(SECONDS),600) -timeout=10; \
 	done
 
 clean: ## Remove what was built, installed and written here
