@@ -27,14 +27,13 @@ const FILTER: &str = r#"(module
     (i32.store8 (i32.const 110) (i32.add (i32.const 48) (local.get 1)))
     (drop (call $log (i32.const 2) (i32.const 100) (i32.const 11)))))"#;
 
-fn start() -> Plugin {
-    let module = Module::from_bytes(FILTER.as_bytes()).expect("a module");
-    Host::new().plugin(&module).start().expect("it starts")
+fn start() -> Result<Plugin, Error> {
+    Host::new().plugin(&Module::from_bytes(FILTER.as_bytes())?).start()
 }
 
 #[test]
 fn bytes_are_held_changed_and_let_go() {
-    let plugin = start();
+    let plugin = start().expect("it starts");
     let mut connection = plugin.worker(0).connect().expect("no trap");
     connection.client_sends("abc", false).expect("no trap");
     assert_eq!(connection.to_upstream(), b"");
@@ -49,7 +48,7 @@ fn bytes_are_held_changed_and_let_go() {
 
 #[test]
 fn a_filter_closes_a_connection() {
-    let plugin = start();
+    let plugin = start().expect("it starts");
     let mut connection = plugin.worker(0).connect().expect("no trap");
     connection.upstream_sends("!", false).expect("no trap");
     assert_eq!(connection.closed_by(), Some(Peer::Local));
