@@ -92,7 +92,8 @@ impl KeyService {
         Ok(Page::cut(self.store.list(owner, page).await?, page.limit, |key| key.id))
     }
 
-    /// Revokes a key of the owner's. Other processes may call it active until their cache forgets.
+    /// Revokes a key of the owner's. Other processes may call it active until their cache forgets; gateways that poll
+    /// [`revocations`](crate::revocations) refuse it all the same.
     ///
     /// # Errors
     /// [`Error::NotFound`], also for someone else's key: ids of others are not confirmed.

@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::events::{Events, LogEvents};
 use crate::http::{self, App, Jwks, RequestLimits};
 use crate::metrics::Metrics;
+use crate::revocations::RevocationService;
 use crate::server::{self, ConnectionLimits};
 use crate::sessions::SessionService;
 use crate::sessions::access_token::AccessTokens;
@@ -176,6 +177,12 @@ async fn assemble(settings: &Settings, store: &SqliteStore, around: Surroundings
     let keys_service = KeyService::new(store.clone(), cache.clone(), ttl, Arc::clone(&events), clock.clone());
     let catalogue = CatalogueService::new(store.clone(), cache, ttl, events, clock.clone());
     let statistics = StatisticsService::new(store.clone(), clock.clone());
+    let revocations = RevocationService::new(
+        store.clone(),
+        settings.revocation_retention,
+        settings.access_token_ttl,
+        clock.clone(),
+    );
     let limits = RequestLimits {
         body: settings.max_body,
         body_timeout: settings.body_timeout,
@@ -186,6 +193,7 @@ async fn assemble(settings: &Settings, store: &SqliteStore, around: Surroundings
         accounts,
         sessions,
         keys: keys_service,
+        revocations,
         catalogue,
         statistics,
         access_tokens,

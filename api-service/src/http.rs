@@ -8,6 +8,7 @@
 mod accounts;
 mod answer;
 mod catalogue;
+mod etag;
 mod extract;
 mod health;
 mod identity;
@@ -18,6 +19,7 @@ mod limits;
 mod openapi;
 mod problem;
 mod request_id;
+mod revocations;
 mod sessions;
 mod statistics;
 mod views;
@@ -33,6 +35,7 @@ use crate::api_keys::KeyService;
 use crate::catalogue::CatalogueService;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::revocations::RevocationService;
 use crate::sessions::SessionService;
 use crate::sessions::access_token::AccessTokens;
 use crate::settings::IdentityMode;
@@ -50,6 +53,7 @@ pub struct App {
     pub accounts: Arc<AccountService>,
     pub sessions: SessionService,
     pub keys: KeyService,
+    pub revocations: RevocationService,
     pub catalogue: CatalogueService,
     pub statistics: StatisticsService,
     pub access_tokens: Arc<AccessTokens>,
@@ -97,7 +101,8 @@ pub fn internal(app: &Arc<App>) -> anyhow::Result<Router> {
         .routes(routes!(health::metrics))
         .routes(routes!(openapi::openapi))
         .routes(routes!(jwks::jwks))
-        .routes(routes!(introspection::introspect));
+        .routes(routes!(introspection::introspect))
+        .routes(routes!(revocations::revocations));
     finish(app, "internal", routes)
 }
 

@@ -24,6 +24,7 @@ pub mod id;
 pub mod metrics;
 pub mod page;
 pub mod process;
+pub mod revocations;
 pub mod secret;
 pub mod server;
 pub mod sessions;

@@ -3,7 +3,8 @@
 //! A session is an access token that is checked without us ([`access_token`]) and a refresh token that only
 //! we check. Refresh tokens rotate: each works once, and one that comes a second time ends the session,
 //! because either the client or a thief has a copy and nobody can tell which (RFC 9700 section 4.14.2).
-//! Ending a session does not reach access tokens already given; their lifetime is short for that reason.
+//! Access tokens name their session (`sid`), so that gateways refuse those of one that has ended
+//! ([`revocations`](crate::revocations)).
 
 pub mod access_token;
 pub mod signing;
@@ -70,7 +71,7 @@ impl SessionService {
         let (refresh, stored) = self.new_refresh_token(now)?;
         self.store.start(session, account, &stored, now).await?;
         self.events.publish(Event::SessionStarted(account, session)).await;
-        self.tokens(account, refresh, now)
+        self.tokens(account, session, refresh, now)
     }
 
     /// Exchanges a refresh token for a new pair.
@@ -81,7 +82,7 @@ impl SessionService {
         let now = self.clock.now();
         let (refresh, next) = self.new_refresh_token(now)?;
         match self.store.rotate(&presented.sha256(), &next, now).await? {
-            Rotation::Rotated(account) => self.tokens(account, refresh, now),
+            Rotation::Rotated(account, session) => self.tokens(account, session, refresh, now),
             Rotation::Reused(account, session) => {
                 self.events.publish(Event::RefreshTokenReused(account, session)).await;
                 Err(Error::InvalidToken)
@@ -108,8 +109,14 @@ impl SessionService {
         Ok((token, stored))
     }
 
-    fn tokens(&self, account: AccountId, refresh: Secret, now: OffsetDateTime) -> Result<Tokens, Error> {
-        let access = self.access_tokens.issue(account, now)?;
+    fn tokens(
+        &self,
+        account: AccountId,
+        session: SessionId,
+        refresh: Secret,
+        now: OffsetDateTime,
+    ) -> Result<Tokens, Error> {
+        let access = self.access_tokens.issue(account, session, now)?;
         Ok(Tokens { access, access_ttl: self.access_tokens.ttl(), refresh })
     }
 }

@@ -89,13 +89,17 @@ pub struct Settings {
     #[arg(long, env = "TOLLGATE_API_AUDIENCE", default_value = "api", value_name = "NAME")]
     pub audience: String,
 
-    /// How long an access token works. It cannot be revoked, so keep it short
+    /// How long an access token works. Keep it short: what ends its session reaches gateways that poll `/revocations` only
     #[arg(long, env = "TOLLGATE_API_ACCESS_TOKEN_TTL", default_value = "15m", value_parser = duration)]
     pub access_token_ttl: Duration,
 
     /// How long a refresh token works when it is not used
     #[arg(long, env = "TOLLGATE_API_REFRESH_TOKEN_TTL", default_value = "30d", value_parser = duration)]
     pub refresh_token_ttl: Duration,
+
+    /// How long a revoked key stays on the list of `/revocations`; gateways may remember keys (`positive_ttl`) no longer
+    #[arg(long, env = "TOLLGATE_API_REVOCATION_RETENTION", default_value = "1h", value_parser = duration)]
+    pub revocation_retention: Duration,
 
     /// How the service knows who is calling
     #[arg(long, env = "TOLLGATE_API_IDENTITY", default_value = "gateway", value_enum)]
@@ -156,6 +160,7 @@ impl Settings {
         for (flag, duration) in [
             ("--access-token-ttl", self.access_token_ttl),
             ("--refresh-token-ttl", self.refresh_token_ttl),
+            ("--revocation-retention", self.revocation_retention),
             ("--body-timeout", self.body_timeout),
             ("--request-timeout", self.request_timeout),
             ("--keep-alive", self.keep_alive),
@@ -224,7 +229,7 @@ mod tests {
         command.build();
         let serve = command.find_subcommand("serve").unwrap();
         let settings: Vec<_> = serve.get_arguments().filter(|arg| arg.get_id() != "help").collect();
-        assert_eq!(settings.len(), 19);
+        assert_eq!(settings.len(), 20);
         for setting in settings {
             let name = setting.get_long().unwrap();
             let variable = format!("TOLLGATE_API_{}", name.to_uppercase().replace('-', "_"));

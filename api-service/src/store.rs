@@ -89,6 +89,15 @@ pub trait ApiKeys: Send + Sync {
     async fn active(&self, digest: &Sha256Hex) -> Result<Option<ActiveKey>>;
 }
 
+/// What was revoked, of keys and sessions alike.
+#[async_trait]
+pub trait Revocations: Send + Sync {
+    /// Keys that were revoked after `since`, and when, in any order.
+    async fn revoked_keys(&self, since: OffsetDateTime) -> Result<Vec<(KeyId, OffsetDateTime)>>;
+    /// Sessions that were revoked after `since`, and when, in any order.
+    async fn revoked_sessions(&self, since: OffsetDateTime) -> Result<Vec<(SessionId, OffsetDateTime)>>;
+}
+
 /// What became of a request to remove something that has an owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Removal {
@@ -126,7 +135,7 @@ pub struct StoredRefreshToken {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rotation {
     /// It was good; it is used up, and its successor is in its place.
-    Rotated(AccountId),
+    Rotated(AccountId, SessionId),
     /// It had been used before: someone has a copy. Its session is revoked now.
     Reused(AccountId, SessionId),
     /// Unknown, expired, or of a revoked session.

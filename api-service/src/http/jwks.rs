@@ -6,8 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use super::Shared;
-use crate::secret::Secret;
+use super::{Shared, etag};
 use crate::sessions::signing::JwkSet;
 
 /// How long the set may be kept. A new key is to be published this long before it signs.
@@ -23,7 +22,7 @@ impl Jwks {
     /// Writes it once.
     pub fn render(set: &JwkSet) -> anyhow::Result<Self> {
         let body = serde_json::to_string(set).context("cannot write the key set")?;
-        let etag = format!("\"{}\"", Secret::new(body.clone()).sha256());
+        let etag = etag::of(&body);
         Ok(Self { body: body.into(), etag })
     }
 }
@@ -39,16 +38,9 @@ impl Jwks {
 pub async fn jwks(State(app): State<Shared>, headers: HeaderMap) -> Response {
     let Jwks { body, etag } = &app.jwks;
     let validators = [(header::ETAG, etag.as_str()), (header::CACHE_CONTROL, CACHE_CONTROL)];
-    if is_known(&headers, etag) {
+    if etag::is_known(&headers, etag) {
         return (StatusCode::NOT_MODIFIED, validators).into_response();
     }
     let content_type = [(header::CONTENT_TYPE, "application/jwk-set+json")];
     (validators, content_type, body.clone()).into_response()
-}
-
-/// RFC 9110 section 13.1.2, by weak comparison.
-fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let lines = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|line| line.to_str().ok());
-    let mut tags = lines.flat_map(|line| line.split(',')).map(str::trim);
-    tags.any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }

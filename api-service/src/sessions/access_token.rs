@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::id::AccountId;
+use crate::id::{AccountId, SessionId};
 use crate::secret::Secret;
 
 use super::signing::KeyRing;
@@ -39,6 +39,9 @@ struct Claims {
     nbf: i64,
     exp: i64,
     jti: String,
+    /// The session (OpenID Connect Front-Channel Logout section 3). Not read here: what has ended is the gateway's to know.
+    #[serde(default)]
+    sid: String,
     scope: String,
 }
 
@@ -61,11 +64,16 @@ impl AccessTokens {
         self.ttl
     }
 
-    /// A new token for the account.
+    /// A new token for the account, of the session.
     ///
     /// # Errors
     /// [`Error::Internal`].
-    pub fn issue(&self, account: AccountId, now: OffsetDateTime) -> Result<Secret, Error> {
+    pub fn issue(
+        &self,
+        account: AccountId,
+        session: SessionId,
+        now: OffsetDateTime,
+    ) -> Result<Secret, Error> {
         let header =
             Header { alg: "ES256".to_owned(), typ: "JWT".to_owned(), kid: self.keys.kid().to_owned() };
         let claims = Claims {
@@ -76,6 +84,7 @@ impl AccessTokens {
             nbf: now.unix_timestamp(),
             exp: (now + self.ttl).unix_timestamp(),
             jti: Uuid::new_v4().to_string(),
+            sid: session.to_string(),
             scope: SCOPE.to_owned(),
         };
         let header = serde_json::to_vec(&header).map_err(Error::internal)?;
@@ -128,7 +137,7 @@ mod tests {
     fn a_token_works_from_its_issue_until_just_before_its_expiry() {
         let tokens = tokens(&Arc::new(ring_for_tests()), "iss", "aud");
         let account = AccountId::new();
-        let token = tokens.issue(account, at(1000)).unwrap();
+        let token = tokens.issue(account, SessionId::new(), at(1000)).unwrap();
         for (now, works) in [(999, false), (1000, true), (1899, true), (1900, false)] {
             assert_eq!(tokens.verify(&token, at(now)).ok(), works.then_some(account), "at {now}");
         }
@@ -142,7 +151,7 @@ mod tests {
         for other in
             [tokens(&keys, "other", "aud"), tokens(&keys, "iss", "other"), tokens(&other_keys, "iss", "aud")]
         {
-            let token = other.issue(AccountId::new(), at(1000)).unwrap();
+            let token = other.issue(AccountId::new(), SessionId::new(), at(1000)).unwrap();
             assert!(ours.verify(&token, at(1000)).is_err());
         }
     }
@@ -150,7 +159,7 @@ mod tests {
     #[test]
     fn an_unsigned_token_is_refused() {
         let tokens = tokens(&Arc::new(ring_for_tests()), "iss", "aud");
-        let token = tokens.issue(AccountId::new(), at(1000)).unwrap();
+        let token = tokens.issue(AccountId::new(), SessionId::new(), at(1000)).unwrap();
         let claims = token.expose().split('.').nth(1).unwrap();
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT","kid":""}"#);
         for forged in [format!("{header}.{claims}."), format!("{header}.{claims}")] {
@@ -164,7 +173,7 @@ mod tests {
         #[test]
         fn a_token_with_any_character_changed_is_refused(position: prop::sample::Index, letter in "[A-Za-z0-9._-]") {
             let tokens = tokens(&Arc::new(ring_for_tests()), "iss", "aud");
-            let token = tokens.issue(AccountId::new(), at(1000)).unwrap();
+            let token = tokens.issue(AccountId::new(), SessionId::new(), at(1000)).unwrap();
             let position = position.index(token.expose().len());
             let mut changed = token.expose().to_owned();
             changed.replace_range(position..=position, &letter);

@@ -7,6 +7,7 @@ mod accounts;
 mod api_keys;
 mod catalogue;
 mod location;
+mod revocations;
 mod sessions;
 mod signing_keys;
 mod statistics;

@@ -18,6 +18,7 @@ mod keys;
 mod openapi;
 mod operations;
 mod process;
+mod revocations;
 mod sessions;
 mod statistics;
 mod store_contract;

@@ -58,6 +58,7 @@ async fn every_route_is_in_the_internal_document() {
             "GET /metrics",
             "GET /openapi.json",
             "GET /readyz",
+            "GET /revocations",
             "POST /internal/v1/introspect",
         ]
     );

@@ -14,7 +14,7 @@ use api_service::secret::Secret;
 use api_service::statistics::{DailyStatistics, TotalKey, TotalsQuery, Usage};
 use api_service::store::sqlite::SqliteStore;
 use api_service::store::{
-    Accounts, ApiKeys, Catalogue, Error, Health, Removal, Rotation, Sessions, SigningKeys,
+    Accounts, ApiKeys, Catalogue, Error, Health, Removal, Revocations, Rotation, Sessions, SigningKeys,
     StoredRefreshToken, StoredSigningKey, Unique,
 };
 use bytes::Bytes;
@@ -77,7 +77,7 @@ async fn accounts(store: &(impl Accounts + Health)) {
     assert!(matches!(taken, Err(Error::Taken(Unique::AccountEmail))), "{taken:?}");
 }
 
-async fn api_keys(store: &(impl Accounts + ApiKeys)) {
+async fn api_keys(store: &(impl Accounts + ApiKeys + Revocations)) {
     let (ada, bob) = (account(store, "ada").await.id, account(store, "bob").await.id);
     let key = |owner| ApiKey { id: KeyId::new(), owner, name: "k".to_owned(), created_at: at(7) };
     let digest = |text: &str| Secret::new(text).sha256();
@@ -105,6 +105,8 @@ async fn api_keys(store: &(impl Accounts + ApiKeys)) {
     assert_eq!(store.revoke(ada, one.id, at(8)).await.unwrap(), Some(digest("one")));
     assert_eq!(store.revoke(ada, one.id, at(8)).await.unwrap(), None, "revoked before");
     assert_eq!(store.active(&digest("one")).await.unwrap(), None);
+    assert_eq!(store.revoked_keys(at(7)).await.unwrap(), [(one.id, at(8))]);
+    assert_eq!(store.revoked_keys(at(8)).await.unwrap(), [], "not after that");
     assert_eq!(store.list(ada, &first(5)).await.unwrap(), [two]);
     ApiKeys::insert(store, &key(ada), &digest("three"), 2).await.unwrap();
 }
@@ -144,7 +146,7 @@ fn token(text: &str, expires_at: i64) -> StoredRefreshToken {
     StoredRefreshToken { digest: Secret::new(text).sha256(), expires_at: at(expires_at) }
 }
 
-async fn sessions(store: &(impl Accounts + Sessions)) {
+async fn sessions(store: &(impl Accounts + Sessions + Revocations)) {
     let ada = account(store, "ada").await.id;
     let digest = |text: &str| Secret::new(text).sha256();
     let (one, two) = (SessionId::new(), SessionId::new());
@@ -152,13 +154,13 @@ async fn sessions(store: &(impl Accounts + Sessions)) {
     store.start(two, ada, &token("x", 100), at(0)).await.unwrap();
 
     let rotated = store.rotate(&digest("a"), &token("b", 110), at(10)).await.unwrap();
-    assert_eq!(rotated, Rotation::Rotated(ada));
+    assert_eq!(rotated, Rotation::Rotated(ada, one));
     let unknown = store.rotate(&digest("unknown"), &token("c", 110), at(10)).await.unwrap();
     assert_eq!(unknown, Rotation::Refused);
     let expired = store.rotate(&digest("b"), &token("c", 300), at(110)).await.unwrap();
     assert_eq!(expired, Rotation::Refused, "expired, and no reuse");
     let rotated = store.rotate(&digest("b"), &token("c", 200), at(109)).await.unwrap();
-    assert_eq!(rotated, Rotation::Rotated(ada));
+    assert_eq!(rotated, Rotation::Rotated(ada, one));
     let reused = store.rotate(&digest("a"), &token("d", 200), at(109)).await.unwrap();
     assert_eq!(reused, Rotation::Reused(ada, one));
     let reused = store.rotate(&digest("a"), &token("d", 200), at(109)).await.unwrap();
@@ -171,6 +173,10 @@ async fn sessions(store: &(impl Accounts + Sessions)) {
     assert_eq!(store.end(&digest("unknown"), at(50)).await.unwrap(), None);
     let ended = store.rotate(&digest("x"), &token("y", 200), at(50)).await.unwrap();
     assert_eq!(ended, Rotation::Refused);
+    let mut revoked = store.revoked_sessions(at(49)).await.unwrap();
+    revoked.sort_unstable();
+    assert_eq!(revoked, [(one, at(109)), (two, at(50))]);
+    assert_eq!(store.revoked_sessions(at(50)).await.unwrap(), [(one, at(109))]);
 
     store.start(SessionId::new(), ada, &token("z", 400), at(300)).await.unwrap();
     assert_eq!(store.end(&digest("c"), at(300)).await.unwrap(), None, "run out, so forgotten");

@@ -60,11 +60,11 @@ impl Sessions for SqliteStore {
             Some((session,)) => {
                 insert_token(&mut transaction, &session, next).await?;
                 let (account,): (String,) = sqlx::query_as("SELECT account_id FROM sessions WHERE id = ?")
-                    .bind(session)
+                    .bind(&session)
                     .fetch_one(&mut *transaction)
                     .await
                     .map_err(failed)?;
-                Rotation::Rotated(read(&account)?)
+                Rotation::Rotated(read(&account)?, read(&session)?)
             }
             None => {
                 let reused = revoke(&mut transaction, presented, now, "AND used_at IS NOT NULL").await?;

@@ -1,0 +1,72 @@
+//! What was revoked and may still be believed: the list by which gateways refuse it at once.
+//!
+//! Gateways check access tokens by themselves and remember keys, so revoking reaches them as a list that they poll. It
+//! is made of what the store has anyway, so it outlives a restart. An entry stays for as long as a gateway could
+//! accept what it names, and then says nothing that the gateway does not know.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::id::{KeyId, SessionId};
+use crate::store;
+
+/// How far a gateway's clock may be off, or its leeway go, in favour of a token that ran out.
+const CLOCK_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// Something revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revocation<I> {
+    /// What: a key, or the session that a token's `sid` names.
+    pub id: I,
+    /// Until when a gateway may need to know.
+    pub until: OffsetDateTime,
+}
+
+/// All that gateways are to refuse, each list by id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocations {
+    /// Keys.
+    pub keys: Vec<Revocation<KeyId>>,
+    /// Sessions, whose access tokens are to be refused.
+    pub sessions: Vec<Revocation<SessionId>>,
+}
+
+/// The use case around revocations.
+pub struct RevocationService {
+    store: Arc<dyn store::Revocations>,
+    keys_stay: Duration,
+    sessions_stay: Duration,
+    clock: Clock,
+}
+
+impl RevocationService {
+    /// Keys are listed for `key_retention`, sessions for as long as a token that lives for `access_ttl` could work.
+    pub fn new(
+        store: Arc<dyn store::Revocations>,
+        key_retention: Duration,
+        access_ttl: Duration,
+        clock: Clock,
+    ) -> Self {
+        Self { store, keys_stay: key_retention, sessions_stay: access_ttl + CLOCK_SKEW, clock }
+    }
+
+    /// What gateways are to refuse now.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn current(&self) -> Result<Revocations, Error> {
+        let now = self.clock.now();
+        let keys = self.store.revoked_keys(now - self.keys_stay).await?;
+        let sessions = self.store.revoked_sessions(now - self.sessions_stay).await?;
+        Ok(Revocations { keys: list(keys, self.keys_stay), sessions: list(sessions, self.sessions_stay) })
+    }
+}
+
+fn list<I: Copy + Ord>(mut revoked: Vec<(I, OffsetDateTime)>, stay: Duration) -> Vec<Revocation<I>> {
+    revoked.sort_unstable();
+    revoked.into_iter().map(|(id, at)| Revocation { id, until: at + stay }).collect()
+}

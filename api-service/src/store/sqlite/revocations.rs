@@ -1,0 +1,29 @@
+//! [`Revocations`] on SQLite.
+
+use async_trait::async_trait;
+use time::OffsetDateTime;
+
+use super::{SqliteStore, failed, read, read_time};
+use crate::id::{KeyId, SessionId};
+use crate::store::{Result, Revocations};
+
+#[async_trait]
+impl Revocations for SqliteStore {
+    async fn revoked_keys(&self, since: OffsetDateTime) -> Result<Vec<(KeyId, OffsetDateTime)>> {
+        revoked(self, "SELECT id, revoked_at FROM api_keys WHERE revoked_at > ?", since).await
+    }
+
+    async fn revoked_sessions(&self, since: OffsetDateTime) -> Result<Vec<(SessionId, OffsetDateTime)>> {
+        revoked(self, "SELECT id, revoked_at FROM sessions WHERE revoked_at > ?", since).await
+    }
+}
+
+async fn revoked<I: std::str::FromStr>(
+    store: &SqliteStore,
+    select: &'static str,
+    since: OffsetDateTime,
+) -> Result<Vec<(I, OffsetDateTime)>> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as(select).bind(since.unix_timestamp()).fetch_all(&store.pool).await.map_err(failed)?;
+    rows.into_iter().map(|(id, at)| Ok((read(&id)?, read_time(at)?))).collect()
+}

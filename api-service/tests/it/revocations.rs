@@ -1,0 +1,103 @@
+//! `/revocations`: what gateways are to refuse.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Api, send};
+
+async fn revocations(api: &Api) -> Answer {
+    send(api.internal(Method::GET, "/revocations")).await
+}
+
+/// The session that an access token names.
+fn session_of(tokens: &Value) -> String {
+    let claims = tokens["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    claims["sid"].as_str().unwrap().to_owned()
+}
+
+fn ids(list: &Value) -> Vec<&str> {
+    list.as_array().unwrap().iter().map(|entry| entry["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_listed_until_no_gateway_remembers_it() {
+    let api = Api::start(&["--revocation-retention", "10m"]).await;
+    let ada = api.account("ada").await;
+    let key = api.post_as(&ada, "/v1/keys", json!({"name": "k"})).await.json();
+    assert_eq!(revocations(&api).await.json(), json!({"api_keys": [], "sessions": []}));
+    api.delete_as(&ada, &format!("/v1/keys/{}", key["id"].as_str().unwrap())).await;
+    let listed = revocations(&api).await.json();
+    assert_eq!(ids(&listed["api_keys"]), [key["id"].as_str().unwrap()]);
+    api.advance(599);
+    assert_eq!(revocations(&api).await.json(), listed);
+    api.advance(1);
+    assert_eq!(revocations(&api).await.json(), json!({"api_keys": [], "sessions": []}));
+}
+
+#[tokio::test]
+async fn what_ends_a_session_lists_it_until_its_tokens_have_run_out_on_every_clock() {
+    let api = Api::start(&["--access-token-ttl", "15m"]).await;
+    api.account("ada").await;
+    let (first, second, third) = (api.log_in("ada").await, api.log_in("ada").await, api.log_in("ada").await);
+    let refresh =
+        |tokens: &Value| api.post("/v1/sessions/refresh", json!({"refresh_token": tokens["refresh_token"]}));
+    assert_eq!(refresh(&third).await.status, 200);
+
+    let end = api.request(Method::DELETE, "/v1/sessions");
+    send(end.json(&json!({"refresh_token": first["refresh_token"]}))).await;
+    let renewed = refresh(&second).await.json();
+    assert_eq!(session_of(&renewed), session_of(&second), "a session keeps its name");
+    assert_eq!(refresh(&second).await.status, 401, "came twice");
+    let listed = revocations(&api).await.json();
+    let mut ended = [session_of(&first), session_of(&second)];
+    ended.sort_unstable();
+    assert_eq!(ids(&listed["sessions"]), ended);
+    api.advance(20 * 60 - 1);
+    assert_eq!(revocations(&api).await.json(), listed);
+    api.advance(1);
+    assert_eq!(ids(&revocations(&api).await.json()["sessions"]), [""; 0]);
+}
+
+#[tokio::test]
+async fn the_list_outlives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("api.sqlite").display());
+    let mut api = Api::start(&["--database", &url]).await;
+    let ada = api.account("ada").await;
+    let key = api.post_as(&ada, "/v1/keys", json!({"name": "k"})).await.json();
+    api.delete_as(&ada, &format!("/v1/keys/{}", key["id"].as_str().unwrap())).await;
+    let before = revocations(&api).await;
+    api.stop();
+    api.stopped().await.unwrap();
+    let api = Api::start(&["--database", &url]).await;
+    let after = revocations(&api).await;
+    assert_eq!((after.text.as_str(), after.header("etag")), (before.text.as_str(), before.header("etag")));
+}
+
+#[tokio::test]
+async fn who_has_the_list_is_told_so_and_nobody_keeps_it_unasked() {
+    let api = Api::start(&[]).await;
+    let ada = api.account("ada").await;
+    let first = revocations(&api).await;
+    assert_eq!(first.header("cache-control"), "no-cache");
+    assert_eq!(first.header("content-type"), "application/json");
+    let ask = async |etag: &str| {
+        send(api.internal(Method::GET, "/revocations").header("if-none-match", etag)).await
+    };
+    let known = ask(first.header("etag")).await;
+    assert_eq!((known.status.as_u16(), known.text.as_str()), (304, ""));
+    let key = api.post_as(&ada, "/v1/keys", json!({"name": "k"})).await.json();
+    api.delete_as(&ada, &format!("/v1/keys/{}", key["id"].as_str().unwrap())).await;
+    let changed = ask(first.header("etag")).await;
+    assert_eq!(changed.status, 200);
+    assert_ne!(changed.header("etag"), first.header("etag"));
+}
+
+#[tokio::test]
+async fn the_list_is_not_on_the_public_port() {
+    let api = Api::start(&[]).await;
+    api.get("/revocations").await.is_problem(404, "not-found");
+}
