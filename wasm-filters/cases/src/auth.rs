@@ -41,6 +41,7 @@ fn config(any_of: impl IntoIterator<Item = AuthProvider>) -> AuthConfig {
         claim_headers: Vec::new(),
         claims: Vec::new(),
         policies: [("p".to_owned(), policy)].into(),
+        revocations: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn jwt(jwks: Option<Value>) -> JwtProvider {
             ClaimToHeader { claim: "tenant".to_owned(), header: "x-tenant".to_owned() },
         ],
         forward: false,
+        revocations: None,
     }
 }
 
@@ -77,7 +79,13 @@ fn api_keys(introspection: Option<Introspection>) -> ApiKeyProvider {
         id: "k-1".to_owned(),
         claims: Map::new(),
     };
-    ApiKeyProvider { header: "x-api-key".to_owned(), keys: vec![key], introspection, forward: false }
+    ApiKeyProvider {
+        header: "x-api-key".to_owned(),
+        keys: vec![key],
+        introspection,
+        forward: false,
+        revocations: None,
+    }
 }
 
 /// The service that cases ask about other keys.

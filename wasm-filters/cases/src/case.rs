@@ -149,6 +149,7 @@ impl Case {
             claim_headers: Vec::new(),
             claims: Vec::new(),
             policies: BTreeMap::new(),
+            revocations: None,
         };
         let (auth, rate_limit) = match self.config.clone() {
             Config::Auth(auth) => (auth, RateLimitConfig { policies: BTreeMap::new(), quota: None }),

@@ -9,8 +9,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod revocations;
 mod route_policies;
 
+pub use revocations::{RevocationService, RevocationUpdate, Revoked, RevokedKind};
 pub use route_policies::RoutePolicies;
 
 /// Header that carries who is calling, from the auth filter to everything behind it.
@@ -46,6 +48,9 @@ pub struct AuthConfig {
     pub claims: Vec<String>,
     /// Policies by name, as routes refer to them.
     pub policies: BTreeMap<String, AuthPolicy>,
+    /// Who is asked what was revoked. `None` where no provider has a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<RevocationService>,
 }
 
 /// How one group of routes is authenticated.
@@ -109,6 +114,9 @@ pub struct JwtProvider {
     pub claims_to_headers: Vec<ClaimToHeader>,
     /// Whether the token goes on to the upstream. False strips it.
     pub forward: bool,
+    /// The list that says which of its tokens are revoked, by `jti` or `sid`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<String>,
 }
 
 /// Signature algorithms (RFC 7518 section 3.1, RFC 8037).
@@ -181,6 +189,9 @@ pub struct ApiKeyProvider {
     pub introspection: Option<Introspection>,
     /// Whether the key goes on to the upstream. False strips it.
     pub forward: bool,
+    /// The list that says which of its keys are revoked, by id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocations: Option<String>,
 }
 
 /// One API key: never the key itself.

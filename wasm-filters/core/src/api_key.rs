@@ -12,13 +12,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tollgate_filter_config::{ApiKeyProvider, Introspection};
+use tollgate_filter_config::{ApiKeyProvider, Introspection, RevokedKind};
 
 use crate::ConfigError;
 use crate::auth::{ClaimNames, Identity};
 use crate::cache::Cache;
 use crate::headers;
 use crate::jwt::Claims;
+use crate::revocations::Revocable;
 
 /// Longest key that is looked at.
 pub const MAX_KEY_BYTES: usize = 1024;
@@ -35,6 +36,8 @@ pub struct KeyRing {
     introspection: Option<Introspection>,
     /// Claims to keep of each key.
     keep: ClaimNames,
+    /// Where it is said which keys are revoked.
+    revocations: Option<String>,
     remembered: RefCell<Cache<Remembered>>,
 }
 
@@ -75,7 +78,8 @@ impl KeyRing {
                 }
             }
             let claims = keep.keep(&Claims::from(key.claims.clone()));
-            let identity = Rc::new(Identity::of_api_key(&key.consumer, &key.id, claims));
+            let identity = Identity::of_api_key(&key.consumer, &key.id, claims);
+            let identity = Rc::new(revocable(identity, config.revocations.as_deref(), &key.id));
             if configured.insert(hash, identity).is_some() {
                 return Err(ConfigError::new(at("sha256"), "is the same as that of another key"));
             }
@@ -88,7 +92,8 @@ impl KeyRing {
         let generation =
             introspection.as_ref().map_or(0, |introspection| introspection.cache_size.div_ceil(2));
         let remembered = RefCell::new(Cache::new(generation, seed));
-        Ok(Self { configured, introspection, keep: keep.clone(), remembered })
+        let revocations = config.revocations.clone();
+        Ok(Self { configured, introspection, keep: keep.clone(), revocations, remembered })
     }
 
     /// What is known of the key with this hash.
@@ -119,6 +124,7 @@ impl KeyRing {
         let (identity, ttl_ms) = match answer {
             Answer::Active { consumer, key_id, claims } => {
                 let identity = Identity::of_api_key(consumer, key_id, self.keep.keep(claims));
+                let identity = revocable(identity, self.revocations.as_deref(), key_id);
                 (Some(Rc::new(identity)), introspection.positive_ttl_ms)
             }
             Answer::Inactive => (None, introspection.negative_ttl_ms),
@@ -127,6 +133,12 @@ impl KeyRing {
         self.remembered.borrow_mut().insert(0, hash, Remembered { until, identity: identity.clone() });
         identity
     }
+}
+
+/// The identity, unless the key with this id is revoked.
+fn revocable(identity: Identity, list: Option<&str>, id: &str) -> Identity {
+    let revocable = list.map(|list| Revocable::new(list, [(RevokedKind::ApiKey, id)]));
+    identity.with_revocable(revocable.unwrap_or_default())
 }
 
 /// Hash of a presented key.

@@ -21,13 +21,14 @@ use std::time::Duration;
 
 use tollgate_filter_config::{
     AuthConfig, AuthProvider, CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_TYPE_HEADER, Introspection,
-    OnFailure,
+    OnFailure, RevocationService,
 };
 
 use crate::api_key::{self, Answer, KeyHash, KeyRing, Lookup};
 use crate::cache::Cache;
 use crate::headers::{self, HeaderMap};
 use crate::problem::LocalResponse;
+use crate::revocations::Revocations;
 use crate::signature::HostVerifier;
 use crate::{ConfigError, config_error};
 
@@ -58,6 +59,8 @@ pub struct Authenticator {
     policies: BTreeMap<String, Policy>,
     /// By the whole token, so that no hash stands between a forged token and a good one.
     tokens: RefCell<Cache<Rc<Verified>>>,
+    revocation_service: Option<RevocationService>,
+    revocations: Rc<RefCell<Revocations>>,
 }
 
 /// What happens to a request.
@@ -133,7 +136,19 @@ impl Authenticator {
             identity_headers,
             policies,
             tokens: RefCell::new(Cache::new(TOKENS_PER_GENERATION, seed)),
+            revocation_service: config.revocations.clone(),
+            revocations: Rc::default(),
         })
+    }
+
+    /// Has it refuse what is revoked there, from now on.
+    pub fn refuse_revoked(&mut self, revocations: &Rc<RefCell<Revocations>>) {
+        self.revocations = Rc::clone(revocations);
+    }
+
+    /// Who is asked what was revoked.
+    pub fn revocation_service(&self) -> Option<&RevocationService> {
+        self.revocation_service.as_ref()
     }
 
     /// Decides on a request with `headers` on a route with `policy`, at `now` (since the epoch).
@@ -165,6 +180,7 @@ impl Authenticator {
                     Err(refusal) => refuse(refusal),
                 },
                 Kind::ApiKey(ring) => match check_key(ring, credential, now) {
+                    Ok(Checked::Known(identity, _)) if self.is_revoked(&identity) => refuse(revoked_key()),
                     Ok(Checked::Known(identity, cached)) => {
                         self.allow(Some((policy, provider)), headers, Some(identity), cached)
                     }
@@ -208,6 +224,8 @@ impl Authenticator {
             ));
         };
         match ring.remember(&pending.hash, answer, now) {
+            // It was active when introspection was asked.
+            Some(identity) if self.is_revoked(&identity) => refuse(revoked_key()),
             Some(identity) => self.allow(Some((policy, provider)), headers, Some(identity), false),
             None => refuse(unknown_key()),
         }
@@ -237,7 +255,15 @@ impl Authenticator {
         else {
             return Err(Refusal::Invalid("the token's issuer is not accepted".to_owned()));
         };
-        Ok((provider, verified.identity(config, now)?, cached))
+        let identity = verified.identity(config, now)?;
+        if self.is_revoked(&identity) {
+            return Err(Refusal::Invalid("the token was revoked".to_owned()));
+        }
+        Ok((provider, identity, cached))
+    }
+
+    fn is_revoked(&self, identity: &Identity) -> bool {
+        self.revocations.borrow().refuse(&identity.revocable)
     }
 
     /// Refuses the credential of `provider`, unless it is that it can't be checked, and the policy lets such pass.
@@ -310,6 +336,10 @@ fn check_key<'a>(ring: &'a KeyRing, key: &[u8], now: Duration) -> Result<Checked
         (Lookup::Ask, Some(introspection)) => Ok(Checked::Ask(hash, introspection)),
         (Lookup::Ask, None) | (Lookup::Unknown(_), _) => Err(unknown_key()),
     }
+}
+
+fn revoked_key() -> Refusal {
+    Refusal::Invalid("the API key was revoked".to_owned())
 }
 
 fn unknown_key() -> Refusal {

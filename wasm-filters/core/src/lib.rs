@@ -25,6 +25,7 @@ pub mod parts;
 pub mod problem;
 pub mod quota;
 pub mod rate_limit;
+pub mod revocations;
 pub mod signature;
 pub mod slots;
 pub mod tally;

@@ -26,6 +26,10 @@ pub enum Count {
     AuthCacheHits,
     /// Calls to an introspection service.
     Introspections,
+    /// Requests refused as their credential was revoked.
+    Revoked,
+    /// Calls that were to tell what was revoked, and failed.
+    RevocationFailures,
     /// Requests within their limit.
     LimitAllowed,
     /// Requests over their limit.
@@ -44,13 +48,15 @@ pub enum Count {
     Waited,
 }
 
-const AUTH: [(Count, &str); 6] = [
+const AUTH: [(Count, &str); 8] = [
     (Count::AuthAllowed, "tollgate.auth.allowed"),
     (Count::AuthDenied, "tollgate.auth.denied"),
     (Count::AuthUnavailable, "tollgate.auth.unavailable"),
     (Count::AuthFailedOpen, "tollgate.auth.failed_open"),
     (Count::AuthCacheHits, "tollgate.auth.cache_hits"),
     (Count::Introspections, "tollgate.auth.introspections"),
+    (Count::Revoked, "tollgate.auth.revoked"),
+    (Count::RevocationFailures, "tollgate.auth.revocation_failures"),
 ];
 const RATE_LIMIT: [(Count, &str); 8] = [
     (Count::LimitAllowed, "tollgate.rate_limit.allowed"),

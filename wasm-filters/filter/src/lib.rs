@@ -7,6 +7,7 @@
 //! request headers ─► name of the route ─► all headers ─► time ─► decisions ─► headers to change, one call each
 //! response headers ─► headers of the limit, where there was one
 //! each second ─► counters
+//! always ─► one call that tells what was revoked
 //! a millisecond after a shared limit ran low ─► one call to the quota service, for all that did
 //! ```
 //!
@@ -17,6 +18,7 @@ mod host;
 mod kind;
 mod plugin;
 mod refill;
+mod revoked;
 mod shared;
 mod source;
 mod vm;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tollgate_filter_abi::{self as abi, Action, Map, Module};
 use tollgate_filter_config::RoutePolicies;
-use tollgate_filter_core::auth::{Allowed, Decision, Pending};
+use tollgate_filter_core::auth::{Allowed, Authenticator, Decision, Pending};
 use tollgate_filter_core::headers::{self, HeaderMap};
 use tollgate_filter_core::parts::Route;
 use tollgate_filter_core::problem::LocalResponse;
@@ -19,6 +19,7 @@ use crate::host::{self, BoringSsl};
 use crate::kind::Kind;
 use crate::plugin::Plugin;
 use crate::refill::{Queued, Refill};
+use crate::revoked::{self, Answered, Revoked};
 use crate::shared::EnvoySlots;
 use crate::source::Source;
 
@@ -34,6 +35,8 @@ pub struct Vm<K> {
     refill: Option<Refill>,
     /// When contexts that ended were last looked for.
     swept: Duration,
+    /// Where a provider has a list of what is revoked.
+    revoked: Option<Revoked>,
     counters: Counters,
     kind: PhantomData<K>,
 }
@@ -63,6 +66,7 @@ impl<K> Default for Vm<K> {
             calls: BTreeMap::new(),
             refill: None,
             swept: Duration::ZERO,
+            revoked: None,
             counters: Counters::default(),
             kind: PhantomData,
         }
@@ -72,7 +76,17 @@ impl<K> Default for Vm<K> {
 impl<K: Kind> Module for Vm<K> {
     fn configure(&mut self, root: u32, size: usize) -> bool {
         match Plugin::load::<K>(root, size) {
-            Ok(plugin) => {
+            Ok(mut plugin) => {
+                let service = plugin.parts.auth.as_ref().and_then(Authenticator::revocation_service);
+                if let Some(service) = service {
+                    match &mut self.revoked {
+                        Some(revoked) => revoked.configure(service),
+                        None => self.revoked = Some(Revoked::new(service)),
+                    }
+                }
+                if let (Some(revoked), Some(auth)) = (&self.revoked, &mut plugin.parts.auth) {
+                    auth.refuse_revoked(revoked.list());
+                }
                 self.counters.define(&plugin.parts);
                 if let Some(service) = plugin.parts.limiter.as_ref().and_then(Limiter::quota_service) {
                     match &mut self.refill {
@@ -80,8 +94,13 @@ impl<K: Kind> Module for Vm<K> {
                         None => self.refill = Some(Refill::new(service.clone(), plugin.seed)),
                     }
                 }
-                self.plugins.insert(plugin.name.clone(), Rc::new(plugin));
-                abi::set_tick_period(counters::PERIOD);
+                let (name, plugin) = (plugin.name.clone(), Rc::new(plugin));
+                if let (Some(old), Some(revoked)) = (self.plugins.insert(name, plugin), &mut self.revoked) {
+                    // Its context will go, and its call with it.
+                    revoked.gone(old.root);
+                }
+                let asks = self.revoked.as_ref().is_some_and(Revoked::is_idle);
+                abi::set_tick_period(if asks { revoked::AT_ONCE } else { counters::PERIOD });
                 true
             }
             Err(error) => {
@@ -92,14 +111,19 @@ impl<K: Kind> Module for Vm<K> {
     }
 
     fn tick(&mut self, root: u32) {
+        abi::set_tick_period(counters::PERIOD);
         if let Some(refill) = &mut self.refill {
             let calls = refill.tick();
             self.counters.add_many(Count::QuotaCalls, calls.made);
             self.counters.add_many(Count::QuotaFailures, calls.failed);
             self.settle();
         }
+        if let Some(revoked) = &self.revoked {
+            self.counters.add_many(Count::Revoked, revoked.list().borrow().take_refused());
+        }
         self.counters.flush();
         self.sweep(root);
+        self.ask_what_is_revoked(root);
     }
 
     fn grpc_response(&mut self, token: u32, size: Option<usize>) {
@@ -124,6 +148,14 @@ impl<K: Kind> Module for Vm<K> {
     }
 
     fn http_call_response(&mut self, token: u32, headers: usize, body_size: usize) {
+        if let Some(revoked) = self.revoked.as_mut().filter(|revoked| revoked.is_call(token)) {
+            match revoked.answer(headers, body_size) {
+                Answered::Next(root) => self.ask_what_is_revoked(root),
+                Answered::Later => {}
+                Answered::Failed => self.counters.add(Count::RevocationFailures),
+            }
+            return;
+        }
         let Some(stream) = self.calls.remove(&token) else { return };
         let Some(Stream::Waiting(waiting)) = self.streams.remove(&stream) else { return };
         if abi::set_effective_context(stream).is_err() {
@@ -189,7 +221,20 @@ impl<K: Kind> Vm<K> {
         self.streams.retain(|stream, _| abi::exists(*stream));
         self.calls.retain(|_, stream| self.streams.contains_key(stream));
         self.plugins.retain(|_, plugin| abi::exists(plugin.root));
+        self.revoked.iter_mut().for_each(Revoked::sweep);
         let _ = abi::set_effective_context(root);
+    }
+
+    /// Makes the call that tells, on behalf of this plugin, unless it is under way.
+    fn ask_what_is_revoked(&mut self, root: u32) {
+        let plugin = self.plugins.values().find(|plugin| plugin.root == root);
+        let asks = plugin.and_then(|plugin| plugin.parts.auth.as_ref());
+        let asks = asks.is_some_and(|auth| auth.revocation_service().is_some());
+        if let Some(revoked) = self.revoked.as_mut().filter(|_| asks)
+            && !revoked.ask(root)
+        {
+            self.counters.add(Count::RevocationFailures);
+        }
     }
 
     fn resume(&mut self, waiting: &Waiting, stream: u32, headers: usize, body_size: usize) -> Action {

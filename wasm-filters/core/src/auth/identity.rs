@@ -8,6 +8,7 @@ use tollgate_filter_config::{CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_T
 use super::kept::{ClaimNames, KeptClaim, KeptClaims};
 use crate::headers;
 use crate::jwt::Claims;
+use crate::revocations::Revocable;
 
 /// Who is calling.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub struct Identity {
     /// `None` means that the header must not be there, whoever sent it.
     headers: Vec<(String, Option<String>)>,
     claims: KeptClaims,
+    /// What it may be refused by, though its credential is good.
+    pub(super) revocable: Revocable,
 }
 
 /// The subject holds control bytes or outer spaces, or is no string: no header could tell it, and a token
@@ -54,6 +57,12 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The same, unless it is revoked.
+    #[must_use]
+    pub fn with_revocable(self, revocable: Revocable) -> Self {
+        Self { revocable, ..self }
+    }
+
     /// The text of a claim: a string as it is, anything else as JSON. Only claims that the configuration names
     /// are known ([`tollgate_filter_config::AuthConfig::claims`]); nothing is parsed.
     pub fn claim(&self, name: &str) -> Option<&str> {
@@ -86,7 +95,7 @@ impl Identity {
             (CREDENTIAL_TYPE_HEADER.to_owned(), Some(credential_type.to_owned())),
             (CREDENTIAL_ID_HEADER.to_owned(), id),
         ];
-        Self { headers, claims }
+        Self { headers, claims, revocable: Revocable::default() }
     }
 }
 

@@ -54,7 +54,7 @@ pub enum Kind {
         keys: Option<KeySet>,
     },
     /// An API key.
-    ApiKey(KeyRing),
+    ApiKey(Box<KeyRing>),
 }
 
 /// What a request has in the header of a provider.
@@ -141,7 +141,7 @@ impl Provider {
                     prefix: String::new(),
                     forward: key.forward,
                     scheme: Scheme { name: "ApiKey".to_owned(), invalid: "invalid_key" },
-                    kind: Kind::ApiKey(KeyRing::new(key, keep, seed, &path)?),
+                    kind: Kind::ApiKey(Box::new(KeyRing::new(key, keep, seed, &path)?)),
                 }
             }
         };

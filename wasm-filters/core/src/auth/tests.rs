@@ -15,6 +15,8 @@ use crate::jwt::Claims;
 use crate::signature::{Hash, HostFailure};
 use crate::vectors::{self, RingVerifier};
 
+mod revocations;
+
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 const NOW: Duration = Duration::from_secs(1_700_000_000);
 

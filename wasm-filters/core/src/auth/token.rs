@@ -7,7 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tollgate_filter_config::JwtProvider;
+use tollgate_filter_config::{JwtProvider, RevokedKind};
 
 use super::identity::Identity;
 use super::kept::ClaimNames;
@@ -15,6 +15,7 @@ use super::policy::{Kind, Policy, Provider};
 use super::refusal::Refusal;
 use crate::jwks::KeySet;
 use crate::jwt::{Claims, Jwt};
+use crate::revocations::Revocable;
 use crate::signature::{self, HostVerifier};
 
 /// A token whose signature holds: what is cached.
@@ -106,7 +107,18 @@ fn identify(
         return Ok(Err(Lacks::Claim));
     }
     let identity = Identity::of_token(claims, &config.claims_to_headers, keep);
-    Ok(Ok(Rc::new(identity.map_err(|_| invalid("the token's subject cannot be used"))?)))
+    let identity = identity.map_err(|_| invalid("the token's subject cannot be used"))?;
+    Ok(Ok(Rc::new(identity.with_revocable(revocable(config, claims)))))
+}
+
+/// By its own id, and by that of its session.
+fn revocable(config: &JwtProvider, claims: &Claims) -> Revocable {
+    let Some(list) = &config.revocations else { return Revocable::default() };
+    let ids = [(RevokedKind::Token, "jti"), (RevokedKind::Session, "sid")];
+    Revocable::new(
+        list,
+        ids.into_iter().filter_map(|(kind, claim)| Some((kind, claims.get(claim)?.as_str()?))),
+    )
 }
 
 impl Verified {
