@@ -16,6 +16,7 @@ use crate::quota::{self, Limits};
 use crate::rollout::{Desired, Rollout};
 use crate::source::file::{self, FileSource, ReadError};
 use crate::source::key_url::KeyFetcher;
+use crate::source::revocation_list::RevocationFetcher;
 use crate::source::watch::Watch;
 use crate::source::{Moment, Source, referenced};
 use crate::status::{lock, unix_seconds};
@@ -128,6 +129,7 @@ pub struct ConfigProblem {
 pub struct Parts {
     pub watch: Watch,
     pub fetcher: KeyFetcher,
+    pub revoked: RevocationFetcher,
     pub rollout: Rollout,
     pub metrics: Arc<Metrics>,
     pub proxy_groups: Groups,
@@ -140,6 +142,7 @@ pub struct Follow {
     watch: Watch,
     rollout: Rollout,
     fetcher: KeyFetcher,
+    revoked: RevocationFetcher,
     metrics: Arc<Metrics>,
     proxy_groups: Groups,
     limits: watch::Sender<Arc<Limits>>,
@@ -150,13 +153,13 @@ pub struct Follow {
 impl Follow {
     /// Starts with a configuration that was read already. Must be called within a runtime.
     pub fn start(source: Source, first: First, parts: Parts) -> Self {
-        let Parts { watch, fetcher, rollout, metrics, proxy_groups, limits } = parts;
+        let Parts { watch, fetcher, revoked, rollout, metrics, proxy_groups, limits } = parts;
         let First { desired, moment, newest, error } = first;
         let revision = moment.revision();
         let status = ConfigStatus { source: source.to_string(), revision, ..ConfigStatus::default() };
         let (current, status) = (Arc::new(desired), Arc::new(Mutex::new(status)));
         let mut follow =
-            Self { source, watch, rollout, fetcher, metrics, proxy_groups, limits, current, status };
+            Self { source, watch, rollout, fetcher, revoked, metrics, proxy_groups, limits, current, status };
         follow.accept();
         follow.warn(&follow.current);
         if let Some(error) = error {
@@ -246,6 +249,7 @@ impl Follow {
         tracing::info!(version = self.current.version, revision, "configuration accepted");
         self.metrics.reloaded(true);
         self.fetcher.follow(&self.current.gateway);
+        self.revoked.follow(&self.current.gateway);
         self.proxy_groups.apply(&self.current.gateway);
         quota::publish(&self.limits, &self.current.gateway);
         self.rollout.apply(&self.current);

@@ -20,6 +20,7 @@ use crate::discovery::{Registry, SnapshotCache};
 use crate::follow::ConfigStatus;
 use crate::load_reports::{LoadReports, Loads};
 use crate::quota::QuotaStatus;
+use crate::revocations::{ListStatus, Revocations};
 use crate::rollout::{GroupStatus, Statuses};
 use crate::source::etcd::{Etcd, EtcdStatus};
 use crate::source::module::{ModuleStatus, ModuleStore};
@@ -51,6 +52,8 @@ pub struct Sources {
     pub port: Port,
     /// How the quota service stands.
     pub quota: QuotaStatus,
+    /// What was revoked.
+    pub revocations: Revocations,
 }
 
 /// All pages.
@@ -83,6 +86,8 @@ struct Status {
     /// The filters that are served from here.
     modules: std::collections::BTreeMap<&'static str, ModuleStatus>,
     quota: crate::quota::Shown,
+    /// What was revoked, by the URL of the list.
+    revocations: std::collections::BTreeMap<String, ListStatus>,
 }
 
 #[derive(Debug, Serialize)]
@@ -134,6 +139,7 @@ async fn status(State(sources): State<Sources>) -> Json<Status> {
         port: sources.port.status(),
         modules,
         quota: sources.quota.show(),
+        revocations: sources.revocations.status(),
     })
 }
 

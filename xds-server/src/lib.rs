@@ -28,6 +28,7 @@ pub mod modules;
 mod proto_time;
 pub mod quota;
 pub mod reference;
+pub mod revocations;
 pub mod rollout;
 pub mod serve;
 pub mod settings;

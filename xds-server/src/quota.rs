@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::{oneshot, watch};
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -52,6 +53,7 @@ pub struct QuotaServer {
     listener: std::net::TcpListener,
     service: QuotaService,
     address: SocketAddr,
+    further: axum::Router,
 }
 
 /// A service that is under way. It ends when this is dropped.
@@ -77,7 +79,18 @@ impl QuotaServer {
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
         tracing::info!(endpoint = "quota", %address, store = store.describe(), "listening");
-        Ok(Self { listener, service: QuotaService::new(store, limits, counters), address })
+        Ok(Self {
+            listener,
+            service: QuotaService::new(store, limits, counters),
+            address,
+            further: axum::Router::new(),
+        })
+    }
+
+    /// Serves further routes to Envoys, by the same port and threads.
+    #[must_use]
+    pub fn with_routes(self, further: axum::Router) -> Self {
+        Self { further, ..self }
     }
 
     /// Where Envoys connect, with the real port.
@@ -125,7 +138,7 @@ impl QuotaServer {
             .max_concurrent_streams(STREAMS_PER_CONNECTION)
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
-            .add_service(self.service.into_server())
+            .add_routes(Routes::from(self.further).add_service(self.service.into_server()))
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 until(stopped.clone()),

@@ -18,6 +18,7 @@ use crate::load_reports::LoadReports;
 use crate::load_reports::service::LoadService;
 use crate::modules::{Delivery, Told};
 use crate::quota::{self, QuotaServer};
+use crate::revocations::Revocations;
 use crate::rollout::{Context, Rollout};
 use crate::settings::{Serve, Transport};
 use crate::source::Source;
@@ -27,6 +28,7 @@ use crate::source::key_store::KeyStore;
 use crate::source::key_url::KeyFetcher;
 use crate::source::module::ModuleError;
 use crate::source::port_tls::{PortFiles, PortTls, PortTlsError};
+use crate::source::revocation_list::RevocationFetcher;
 use crate::source::watch::{Settle, Watch};
 use crate::telemetry::Metrics;
 use crate::translate::QuotaService;
@@ -73,6 +75,7 @@ pub struct Server {
     etcd: Option<Etcd>,
     modules: Told,
     quota: QuotaServer,
+    revocations: Revocations,
     discovery: DiscoveryService,
     port: Option<(PortTls, Watch)>,
     load: LoadService,
@@ -98,10 +101,15 @@ impl Server {
         let (limits, known) = tokio::sync::watch::channel(Arc::new(quota::Limits::default()));
         let counters = quota::Counters::new().context("can't make metrics")?;
         let quota = QuotaServer::bind(settings.quota.quota_address, store, known, counters.clone())?;
+        let revocations = Revocations::new().context("can't make metrics")?;
+        let quota = quota.with_routes(revocations.router());
         let address = settings.quota.advertised(quota.address()).map_err(StartError::Usage)?;
 
         let metrics = Arc::new(Metrics::new().context("can't make metrics")?);
         metrics.register(counters.collectors()).context("can't make metrics")?;
+        metrics.register(revocations.collectors()).context("can't make metrics")?;
+        let revoked = RevocationFetcher::new(&settings.state_dir, revocations.clone());
+        let revoked = revoked.context("can't make an HTTP client")?;
         let fetcher =
             KeyFetcher::new(KeyStore::new(&settings.state_dir)).context("can't make an HTTP client")?;
         let watch = Watch::new(Settle::of(settings)).context("can't watch files")?;
@@ -125,6 +133,7 @@ impl Server {
         let parts = follow::Parts {
             watch,
             fetcher,
+            revoked,
             rollout,
             metrics: Arc::clone(&metrics),
             proxy_groups: proxy_groups.clone(),
@@ -154,13 +163,27 @@ impl Server {
             metrics,
             modules: store,
             quota: quota.status(),
+            revocations: revocations.clone(),
             port: Port::new(discovery.clone(), security, port.as_ref().map(|(port, _)| port.warnings())),
         };
         let interval = settings.load_reporting.load_report_interval;
         let load = LoadService::new(discovery.clone(), reports, interval);
         let visibility = settings.client_status.visibility;
         let client_status = ClientStatusService::new(discovery.clone(), visibility, AnswerLimits::default());
-        Ok(Self { grpc, http, follow, etcd, modules, quota, discovery, port, load, client_status, sources })
+        Ok(Self {
+            grpc,
+            http,
+            follow,
+            etcd,
+            modules,
+            quota,
+            revocations,
+            discovery,
+            port,
+            load,
+            client_status,
+            sources,
+        })
     }
 
     /// Where Envoys connect, with the real port.
@@ -184,8 +207,20 @@ impl Server {
     /// # Errors
     /// When a socket fails.
     pub async fn run_until(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { grpc, http, follow, etcd, modules, quota, discovery, port, load, client_status, sources } =
-            self;
+        let Self {
+            grpc,
+            http,
+            follow,
+            etcd,
+            modules,
+            quota,
+            revocations,
+            discovery,
+            port,
+            load,
+            client_status,
+            sources,
+        } = self;
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let wait = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
             // The sender lives until the end of this function.
@@ -231,6 +266,7 @@ impl Server {
         etcd.abort();
         modules.abort();
         port.abort();
+        revocations.close();
         quota.stop().await?;
         served.await;
         // A page that is still read must not hold up the end.

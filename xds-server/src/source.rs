@@ -10,6 +10,7 @@ mod links;
 pub mod module;
 pub mod port_tls;
 pub mod referenced;
+pub mod revocation_list;
 pub mod watch;
 
 use std::fmt;

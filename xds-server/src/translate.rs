@@ -12,7 +12,7 @@
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
 //! | Runtime (RTDS) | `tollgate` | the group's runtime values |
 //! | Cluster (CDS) | `tollgate/wasm`, … | the filter's module, where Envoys fetch it |
-//! | Cluster (CDS) | `tollgate/quota` | the quota service, where a limit is shared |
+//! | Cluster (CDS) | `tollgate/quota` | the quota service, where a limit is shared or credentials can be revoked |
 //! | Secret (SDS) | `certificate/NAME`, `trusted_ca/NAME` | the files of certificates and authorities that those name |
 //!
 //! No proto map here ever holds two entries: `envoy-types` keeps them in hash maps of random order, and equal
@@ -116,7 +116,8 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
         let clusters = filter::module_clusters(target.modules);
         resources.extend(clusters.iter().map(|cluster| Resource::new(&*cluster.name, cluster)));
     }
-    if target.present.iter().any(|gateway| asks_quota(group, gateway)) {
+    if target.present.iter().any(|gateway| asks_quota(group, gateway) || asks_what_is_revoked(group, gateway))
+    {
         let cluster = quota::cluster(target.quota);
         resources.push(Resource::new(&*cluster.name, &cluster));
     }
@@ -193,6 +194,13 @@ fn asks_quota(group: &str, gateway: &Gateway) -> bool {
     let names = listeners(group, gateway).flat_map(|(_, listener)| policies_of(listener).1);
     let mut policies = names.filter_map(|name| gateway.policies.rate_limit.get(&name));
     policies.any(RateLimitPolicy::is_shared)
+}
+
+/// Whether a group has credentials that can be revoked.
+fn asks_what_is_revoked(group: &str, gateway: &Gateway) -> bool {
+    let names = listeners(group, gateway).flat_map(|(_, listener)| policies_of(listener).0);
+    let mut policies = names.filter_map(|name| gateway.policies.auth.get(&name));
+    policies.any(|policy| policy.any_of.iter().any(|provider| provider.revocations().is_some()))
 }
 
 /// Auth and rate limit policies that the listener's routes use.

@@ -23,7 +23,8 @@ pub use cluster::{
 };
 pub use policy::{
     Algorithm, ApiKey, ApiKeyProvider, AuthPolicy, AuthProvider, ClaimToHeader, Introspection, Jwks,
-    JwtProvider, KeyPart, Limit, OnFailure, QuotaHeaders, RateLimitPolicy, RequiredClaim, Scope,
+    JwtProvider, KeyPart, Limit, OnFailure, QuotaHeaders, RateLimitPolicy, RequiredClaim, RevocationList,
+    Scope,
 };
 pub use proxies::{Canary, ProxyGroup};
 pub use runtime::{Denominator, FractionalPercent, Runtime, RuntimeValue};

@@ -192,6 +192,22 @@ fn a_mistake_is_shown_where_it_stands() {
             "this key stands twice",
         ),
         (
+            "version: v1\npolicies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {inline: {keys: []}}, revocations: {url: '/list'}}}]}}}\n".into(),
+            "this is no http or https URL without user and password",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {inline: {keys: []}}, revocations: {url: 'http://x/', every: 99ms}}}]}}}\n".into(),
+            "the time between two polls in milliseconds is 99, but must be between 100 and 60000",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{jwt: {issuer: i, jwks: {inline: {keys: []}}, clock_skew: 301s, revocations: {url: 'http://x/'}}}]}}}\n".into(),
+            "it is longer than revocations are listed, so what was revoked would be accepted again (with `revocations`, at most 300s)",
+        ),
+        (
+            "version: v1\npolicies: {auth: {a: {any_of: [{api_key: {introspection: {cluster: c, positive_ttl: 61m}, revocations: {url: 'http://x/'}}}]}}}\nclusters: {c: {endpoints: []}}\n".into(),
+            "with `revocations`, at most 3600s",
+        ),
+        (
             "version: v1\npolicies: {auth: {a: {any_of: [{jwt: &j {issuer: i, jwks: {inline: {keys: []}}}}, {jwt: *j}]}}}\n".into(),
             "an earlier provider reads the same credential",
         ),

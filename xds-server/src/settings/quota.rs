@@ -13,7 +13,8 @@ use crate::quota::{Memory, Redis, RedisSettings, Store, Topology};
 /// Settings of the quota service.
 #[derive(Clone, Args)]
 pub struct Quota {
-    /// Where Envoys ask for tokens of limits with `scope: global`, over gRPC (RLS v3). Port 0 takes a free one.
+    /// Where Envoys ask for tokens of limits with `scope: global`, over gRPC (RLS v3), and what was revoked. Port 0 takes a
+    /// free one.
     #[arg(long, env = "TOLLGATE_QUOTA_ADDRESS", default_value = "127.0.0.1:18002")]
     pub quota_address: SocketAddr,
 

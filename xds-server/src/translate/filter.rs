@@ -1,6 +1,7 @@
 //! Policies → the Wasm filter of a listener, an ECDS resource, so that a changed policy or key drains no connection.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::TypedExtensionConfig;
@@ -18,6 +19,7 @@ use crate::gateway::model::{
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
 use crate::gateway::{Gateway, Problem};
+use crate::revocations;
 
 /// The module, by the name of its file: who may call and how often, in one, so that a request pays for one filter.
 const GATEWAY: &str = "gateway";
@@ -27,6 +29,9 @@ pub const MODULES: [&str; 1] = [GATEWAY];
 
 /// How long a lease is, unless the policy says.
 const LEASE_MS: u64 = 2_000;
+
+/// How much longer a filter waits for news than a call without news is held.
+const REVOCATION_SLACK: Duration = Duration::from_secs(5);
 
 /// A filter of a listener.
 pub(super) struct Filter {
@@ -113,6 +118,8 @@ fn used<'a, P>(
 
 fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::AuthConfig {
     let policies = used(name, target, |refs| named(&refs.auth), |gateway| &gateway.policies.auth);
+    let mut providers = policies.values().flat_map(|policy| &policy.any_of);
+    let revocations = providers.any(|provider| provider.revocations().is_some()).then(revocation_service);
     config::AuthConfig {
         trust_identity_headers: listener.trust_identity_headers,
         claim_headers: claim_headers(target).into_iter().map(str::to_owned).collect(),
@@ -121,6 +128,17 @@ fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::
             .into_iter()
             .map(|(name, policy)| (name.to_string(), auth_policy(name, policy, target.keys)))
             .collect(),
+        revocations,
+    }
+}
+
+/// Who tells the filters: the server of the quota service.
+fn revocation_service() -> config::RevocationService {
+    let timeout = revocations::HOLD.as_millis() + REVOCATION_SLACK.as_millis();
+    config::RevocationService {
+        cluster: quota::CLUSTER.into(),
+        path: revocations::PATH.into(),
+        timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
     }
 }
 
@@ -194,6 +212,7 @@ fn jwt_provider(jwt: &JwtProvider, keys: &KeySets) -> config::JwtProvider {
             })
             .collect(),
         forward: jwt.forward,
+        revocations: jwt.revocations.as_ref().map(|list| list.url.clone()),
     }
 }
 
@@ -221,6 +240,7 @@ fn api_key_provider(provider: &ApiKeyProvider) -> config::ApiKeyProvider {
             .collect(),
         introspection: provider.introspection.as_ref().map(introspection),
         forward: provider.forward,
+        revocations: provider.revocations.as_ref().map(|list| list.url.clone()),
     }
 }
 
@@ -280,6 +300,7 @@ fn no_auth() -> config::AuthConfig {
         claim_headers: Vec::new(),
         claims: Vec::new(),
         policies: BTreeMap::new(),
+        revocations: None,
     }
 }
 

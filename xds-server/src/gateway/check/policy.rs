@@ -6,17 +6,25 @@ use tollgate_filter_core::quota;
 
 use super::{known, within};
 use crate::gateway::model::{
-    ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider, OnFailure, RateLimitPolicy, Scope,
+    ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider, OnFailure, RateLimitPolicy, RevocationList,
+    Scope,
 };
 use crate::gateway::position::join;
 use crate::gateway::report::Problem;
-use crate::gateway::scalar::Rate;
+use crate::gateway::scalar::{Duration, Rate};
 
 /// Tokens in a bucket at most: what the filters' arithmetic holds.
 const MAX_BURST: u64 = 1_000_000_000;
 
 /// How long a lease may be. Shorter ones would end while they travel; what longer ones hold is missing elsewhere.
 const LEASE_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+
+/// How often a list of revocations may be polled.
+const POLL_MS: std::ops::RangeInclusive<u64> = 100..=60_000;
+/// With a list of revocations, for how long a key may be remembered, and how far clocks may differ: what api-service lists
+/// them for.
+const LONGEST_TTL: Duration = Duration::from_millis(3_600_000);
+const LONGEST_SKEW: Duration = Duration::from_millis(300_000);
 
 /// Headers that say how a message is framed or routed, and no token may set.
 const FRAMING: [&str; 9] = [
@@ -153,6 +161,8 @@ fn jwt(pointer: &str, jwt: &JwtProvider, problems: &mut Vec<Problem>) {
         problems.push(problem.help("leave it out for [RS256, ES256, EdDSA]"));
     }
     jwks(&format!("{pointer}/jwks"), &jwt.jwks, problems);
+    let remembered = ("clock_skew", Some(jwt.clock_skew), LONGEST_SKEW);
+    revocations(pointer, jwt.revocations.as_ref(), remembered, problems);
     for (index, copy) in jwt.claims_to_headers.iter().enumerate() {
         let name = copy.header.as_str();
         if FRAMING.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
@@ -181,6 +191,30 @@ fn jwks(pointer: &str, jwks: &Jwks, problems: &mut Vec<Problem>) {
     }
 }
 
+/// What is revoked is on its list for a time, and must not be accepted after that.
+fn revocations(
+    pointer: &str,
+    list: Option<&RevocationList>,
+    remembered: (&str, Option<Duration>, Duration),
+    problems: &mut Vec<Problem>,
+) {
+    let Some(list) = list else { return };
+    if !is_key_url(&list.url) {
+        let message = "this is no http or https URL without user and password";
+        let problem = Problem::value(format!("{pointer}/revocations/url"), message);
+        problems.push(problem.help("for example http://127.0.0.1:8082/revocations").secret());
+    }
+    let what = "the time between two polls in milliseconds";
+    let every = format!("{pointer}/revocations/every");
+    within(&every, what, list.every.as_millis(), POLL_MS, problems);
+    let (field, time, longest) = remembered;
+    if time.is_some_and(|time| time.get() > longest.get()) {
+        let message = "it is longer than revocations are listed, so what was revoked would be accepted again";
+        let help = format!("with `revocations`, at most {}s", longest.as_millis() / 1_000);
+        problems.push(Problem::value(format!("{pointer}/{field}"), message).help(help));
+    }
+}
+
 /// URLs are shown in logs, so they may hold no credential.
 fn is_key_url(url: &str) -> bool {
     reqwest::Url::parse(url).is_ok_and(|url| {
@@ -196,6 +230,9 @@ fn api_key(gateway: &Gateway, pointer: &str, provider: &ApiKeyProvider, problems
         let problem = Problem::value(pointer, "no key could be accepted");
         problems.push(problem.help("list `keys`, or name a service under `introspection`"));
     }
+    let ttl = provider.introspection.as_ref().map(|introspection| introspection.positive_ttl);
+    let remembered = ("introspection/positive_ttl", ttl, LONGEST_TTL);
+    revocations(pointer, provider.revocations.as_ref(), remembered, problems);
     let mut hashes = BTreeSet::new();
     for (index, key) in provider.keys.iter().enumerate() {
         if !hashes.insert(&key.sha256) {

@@ -44,6 +44,16 @@ pub enum AuthProvider {
     ApiKey(ApiKeyProvider),
 }
 
+impl AuthProvider {
+    /// Where it is said what is revoked.
+    pub fn revocations(&self) -> Option<&RevocationList> {
+        match self {
+            Self::Jwt(jwt) => jwt.revocations.as_ref(),
+            Self::ApiKey(keys) => keys.revocations.as_ref(),
+        }
+    }
+}
+
 /// Tokens of one issuer. `exp` is required, `nbf` is checked where it is there, `sub` becomes
 /// `x-consumer-id`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -79,6 +89,8 @@ pub struct JwtProvider {
     /// Whether the token goes on to the upstream. Default false.
     #[serde(default)]
     pub forward: bool,
+    /// Where it is said which tokens are revoked, by `jti`, or by the `sid` of their session. Those get 401.
+    pub revocations: Option<RevocationList>,
 }
 
 impl JwtProvider {
@@ -110,6 +122,26 @@ pub struct Jwks {
     /// Time between two fetches of `url`. Default: the `max-age` of the issuer's `Cache-Control`, but at least 10s and at
     /// most 10m; 1m where it says none.
     pub refresh: Option<Duration>,
+}
+
+/// A service that says what is revoked: `GET` answers `{"api_keys": […], "tokens": […], "sessions": […]}`, with entries
+/// `{"id": …, "until": SECONDS}`, where `until` is when nobody could accept it any more. xds-server polls it, and tells every
+/// Envoy what is new; a request costs no call. A revocation is final: it counts until its time, also while the service is
+/// down, and where the list no longer has it.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RevocationList {
+    /// Where the list is.
+    pub url: String,
+    /// Time between two polls. Default 500ms; at least 100ms.
+    #[serde(default = "RevocationList::every")]
+    pub every: Duration,
+}
+
+impl RevocationList {
+    fn every() -> Duration {
+        Duration::from_millis(500)
+    }
 }
 
 /// Signature algorithms (RFC 7518, RFC 8037).
@@ -170,6 +202,8 @@ pub struct ApiKeyProvider {
     /// Whether the key goes on to the upstream. Default false.
     #[serde(default)]
     pub forward: bool,
+    /// Where it is said which keys are revoked, by id. Those get 401, also while they are remembered.
+    pub revocations: Option<RevocationList>,
 }
 
 impl ApiKeyProvider {
