@@ -26,6 +26,7 @@ mod on_demand;
 mod parity;
 mod quota;
 mod replicas;
+mod revocations;
 mod rollout;
 mod routes;
 mod runtime;

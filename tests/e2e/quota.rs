@@ -161,7 +161,7 @@ fn the_limit_holds_while_envoys_the_quota_service_and_redis_are_killed() {
     let start = Instant::now();
     let load = load(&gateway, 1_200.0);
     keep(&load, 2_000);
-    gateway.kill_edge("edge-2").unwrap();
+    gateway.kill("edge-2").unwrap();
     keep(&load, 1_500);
     add(&gateway, "edge-4");
     keep(&load, 1_500);

@@ -174,11 +174,11 @@ impl Gateway {
         Ok(())
     }
 
-    /// Kills an edge Envoy as a crash does.
-    pub fn kill_edge(&self, id: &str) -> Result<()> {
+    /// Kills an edge Envoy, or api-service, as a crash does.
+    pub fn kill(&self, name: &str) -> Result<()> {
         let mut others = lock(&self.others);
-        let index = others.iter().position(|process| process.name() == id);
-        let process = others.swap_remove(index.with_context(|| format!("no Envoy is {id}"))?);
+        let index = others.iter().position(|process| process.name() == name);
+        let process = others.swap_remove(index.with_context(|| format!("nothing is named {name}"))?);
         process.kill().map(drop)
     }
 
