@@ -40,8 +40,12 @@ fn start(module: &str, workers: usize) -> (Host, Plugin) {
         "auth" => auth,
         _ => json!({ "auth": auth, "rate_limit": { "policies": {} } }),
     };
-    let plugin =
-        host.plugin(&built(module)).vm_id("v").configuration(configuration.to_string()).workers(workers);
+    let plugin = host
+        .plugin(&built(module))
+        .name("p")
+        .vm_id("v")
+        .configuration(configuration.to_string())
+        .workers(workers);
     let plugin = plugin.start().unwrap();
     (host, plugin)
 }
@@ -74,9 +78,8 @@ fn update(cursor: &str, keys: &[&str]) -> String {
 
 /// The status of a request with the key.
 fn request(plugin: &Plugin, worker: usize) -> u16 {
-    let path = ["xds", "route_metadata", "filter_metadata", "tollgate", "policies"];
     let request = plugin.worker(worker).request([(":path", "/"), ("x-api-key", "asked")]);
-    let stream = request.property(path, "auth=p").send().unwrap();
+    let stream = request.property(["xds", "route_name"], "all;plugin=p,auth=p").send().unwrap();
     if let Some(introspection) = stream.callout() {
         let body = r#"{"active":true,"consumer":"carol","key_id":"k-1"}"#;
         introspection.reply(200, [("content-type", "application/json")], body).unwrap();
