@@ -345,7 +345,9 @@ impl Leases {
                 Err(_) => Entry::new(key.into(), Arc::clone(terms)),
             };
             if self.young.len() >= self.capacity {
-                for mut entry in std::mem::replace(&mut self.old, std::mem::take(&mut self.young)) {
+                // Both keep their memory: tables that grow anew every time leave holes behind.
+                std::mem::swap(&mut self.young, &mut self.old);
+                for mut entry in self.young.drain() {
                     entry.abandon();
                     give_back(&mut self.returns, entry.take_left());
                 }

@@ -16,7 +16,7 @@ use tollgate_filter_core::rate_limit::Waiting;
 use crate::host;
 use crate::plugin::Plugin;
 
-/// Keys remembered in each of two generations: about 4 MB in a VM at most.
+/// Keys remembered in each of two generations: about 9 MB in a VM at most, with what waits to be given back.
 const KEYS: usize = 8_192;
 /// Longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1 << 20;

@@ -118,6 +118,11 @@ impl Host {
         self.shared.metrics.borrow().keys().cloned().collect()
     }
 
+    /// Shared values of all VMs: how many, and the bytes of their keys and values. Envoy forgets none.
+    pub fn shared_data_size(&self) -> (usize, usize) {
+        self.shared.data.borrow().size()
+    }
+
     /// A shared value and its version.
     pub fn shared_data(&self, vm_id: &str, key: impl AsRef<[u8]>) -> Option<(Vec<u8>, u32)> {
         self.shared.data.borrow().get(vm_id, key.as_ref())

@@ -156,6 +156,11 @@ impl SharedData {
         self.values.get(&(vm_id.to_string(), key.to_vec())).cloned()
     }
 
+    pub fn size(&self) -> (usize, usize) {
+        let bytes = self.values.iter().map(|((_, key), (value, _))| key.len() + value.len()).sum();
+        (self.values.len(), bytes)
+    }
+
     /// As in Envoy, the first write of a key succeeds whatever its number says.
     pub fn set(&mut self, vm_id: &str, key: &[u8], value: Vec<u8>, cas: u32) -> Result<(), Status> {
         let key = (vm_id.to_string(), key.to_vec());

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use wasmtime::{Store, TypedFunc, WasmBacktrace, WasmParams, WasmResults};
+use wasmtime::{Memory, Store, TypedFunc, WasmBacktrace, WasmParams, WasmResults};
 
 use crate::abi::Status;
 use crate::error::{Error, Trap};
@@ -28,6 +28,7 @@ use state::{Action, VmState};
 pub(crate) struct Vm {
     store: Store<VmState>,
     exports: Exports,
+    memory: Option<Memory>,
     /// When it trapped. It runs nothing any more.
     failed_at: Option<u64>,
     /// Streams on which something may go on.
@@ -51,7 +52,8 @@ impl Vm {
         store.set_fuel(shared.fuel.get()).map_err(Error::Link)?;
         let instance = spec.linked.instantiate(&mut store).map_err(Error::Link)?;
         let exports = Exports::find(&instance, &mut store)?;
-        let mut vm = Self { store, exports, failed_at: None, dirty: VecDeque::new(), trap: None };
+        let memory = instance.get_memory(&mut store, "memory");
+        let mut vm = Self { store, exports, memory, failed_at: None, dirty: VecDeque::new(), trap: None };
         let started = vm.run_start();
         if let Some(trap) = vm.take_trap() {
             return Err(trap.into());
@@ -111,6 +113,10 @@ impl Vm {
 
     pub fn state_mut(&mut self) -> &mut VmState {
         self.store.data_mut()
+    }
+
+    pub fn memory_bytes(&self) -> usize {
+        self.memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
     pub fn failed_at(&self) -> Option<u64> {

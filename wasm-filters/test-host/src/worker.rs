@@ -87,6 +87,11 @@ impl Worker {
         vm.try_borrow_mut().map(|mut vm| std::mem::take(&mut vm.state_mut().calls)).unwrap_or_default()
     }
 
+    /// Bytes of the VM's linear memory, which never shrinks: the most that it has needed so far.
+    pub fn memory_bytes(&self) -> usize {
+        self.vm().try_borrow().map_or(0, |vm| vm.memory_bytes())
+    }
+
     pub(crate) fn vm(&self) -> Rc<RefCell<Vm>> {
         self.vm.borrow().clone()
     }
