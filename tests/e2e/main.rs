@@ -18,6 +18,7 @@ mod edits;
 mod etcd;
 mod grpc_clients;
 mod launcher;
+mod limit_keys;
 mod limits;
 mod load_reports;
 mod matches;

@@ -355,11 +355,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.yaml");
         let jwt = "jwt: { issuer: i, jwks: { inline: { keys: [] } }";
-        for (providers, expected) in [
-            (format!("- {jwt} }}\n      - {jwt}, prefix: 'bearer ' }}"), "/gateway.yaml:7:9"),
-            (format!("- {jwt}, claims_to_headers: [{{ claim: '', header: x-a }}] }}"), "/gateway.yaml:6:"),
+        let auth = |providers: &str| format!("auth:\n    a:\n      any_of:\n      {providers}");
+        let limit = |limit: &str| format!("rate_limit:\n    r:\n      limit: 1/s\n      {limit}");
+        for (policies, expected) in [
+            (auth(&format!("- {jwt} }}\n      - {jwt}, prefix: 'bearer ' }}")), "/gateway.yaml:7:9"),
+            (
+                auth(&format!("- {jwt}, claims_to_headers: [{{ claim: '', header: x-a }}] }}")),
+                "/gateway.yaml:6:",
+            ),
+            (limit("key: [method, { path: '/a{b}' }]"), "/gateway.yaml:6:29"),
+            (limit("also: [{ limit: 1/s, key: [{ claim: '' }] }]"), "/gateway.yaml:6:43"),
+            (limit("plans: { by: { claim: '' }, limits: { a: { limit: 1/s } } }"), "/gateway.yaml:6:29"),
         ] {
-            let text = format!("version: v1\npolicies:\n  auth:\n    a:\n      any_of:\n      {providers}\n");
+            let text = format!("version: v1\npolicies:\n  {policies}\n");
             std::fs::write(&path, &text).unwrap();
             let Err(error) = load(&FileSource::new(&path), &ReferencedFiles::default()) else {
                 panic!("loaded:\n{text}")

@@ -234,7 +234,7 @@ impl Route {
         format!("{};plugin={plugin}{policies}{}", self.name, self.policies)
     }
 
-    fn new(name: &str, policies: &str) -> Self {
+    pub(crate) fn new(name: &str, policies: &str) -> Self {
         Self { name: name.to_owned(), path: format!("/{name}"), policies: policies.to_owned() }
     }
 }

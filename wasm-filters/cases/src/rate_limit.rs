@@ -6,6 +6,8 @@ use tollgate_filter_config::{KeyPart, Limit, QuotaHeaders, RateLimitConfig, Rate
 
 use crate::case::{Case, Expect, Step};
 
+mod plans;
+
 const HOUR_MS: u64 = 3_600_000;
 
 /// All of them.
@@ -13,6 +15,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = counting();
     cases.extend(keys());
     cases.extend(several_limits());
+    cases.extend(plans::cases());
     cases
 }
 
@@ -288,7 +291,7 @@ fn keys() -> Vec<Case> {
 /// `limit` requests an hour.
 fn policy(key: impl IntoIterator<Item = KeyPart>, limit: u64, burst: u64) -> Limit {
     let (name, key) = (String::new(), key.into_iter().collect());
-    Limit { name, key, limit, period_ms: HOUR_MS, burst, cost: 1, shadow: false, global: None }
+    Limit { name, key, limit, period_ms: HOUR_MS, burst, cost: 1, shadow: false, global: None, plans: None }
 }
 
 /// For cases that wait: long enough that the steps between the waits take less.

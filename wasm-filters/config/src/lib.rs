@@ -283,6 +283,43 @@ pub struct Limit {
     /// How the bucket is shared with other Envoys. `None`: it is this Envoy's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub global: Option<GlobalLimit>,
+    /// What differs for callers who have a plan. `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plans: Option<Plans>,
+}
+
+/// Limits by plan. Each has buckets of its own: who changes the plan starts with those of the new one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plans {
+    /// Where a request's plan stands.
+    pub by: PlanSource,
+    /// By the plan's name. Who has none of these has the limit's own.
+    pub limits: BTreeMap<String, PlanLimit>,
+}
+
+/// Where a request's plan stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanSource {
+    /// In a claim of the credential.
+    Claim(String),
+    /// In a request header, lower-case name, as the auth filter leaves it.
+    Header(String),
+}
+
+/// How fast the buckets of a plan refill, and how much they hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanLimit {
+    /// Unique in the gateway, as [`Limit::name`].
+    pub name: String,
+    /// Tokens that `period_ms` refills.
+    pub limit: u64,
+    /// The period, in milliseconds.
+    pub period_ms: u64,
+    /// Size of the bucket.
+    pub burst: u64,
 }
 
 /// A bucket that several Envoys share.
@@ -318,6 +355,11 @@ pub enum KeyPart {
     Route,
     /// The request's method.
     Method,
-    /// Value of a request header, lower-case name; the empty value where it is absent.
+    /// Value of a request header, lower-case name; where it is absent, that.
     Header(String),
+    /// Text of a claim of the credential; where it is absent, that.
+    Claim(String),
+    /// The segments of the path that stand in the braces of this template (`/v1/orders/{id}`); where the path is not like
+    /// it, that.
+    Path(String),
 }

@@ -22,6 +22,7 @@ pub mod jwks;
 pub mod jwt;
 pub mod lease;
 pub mod parts;
+pub mod path_template;
 pub mod problem;
 pub mod quota;
 pub mod rate_limit;

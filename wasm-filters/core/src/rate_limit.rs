@@ -1,38 +1,33 @@
 //! How often a caller may call: the decision of the rate-limit filter.
 //!
-//! Policies compiled, the key of a request, the bucket taken from shared slots, the response and its
-//! headers. What the host knows (headers, address, shared data) comes through two traits, so that the rules
-//! run natively in tests, with several workers at once.
+//! Policies compiled, the tokens of a request's limits taken, the response and its headers. What the host knows
+//! (headers, address, shared data) comes through two traits, so that the rules run natively in tests, with several
+//! workers at once.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::time::Duration;
 
-use tollgate_filter_config::{
-    self as config, KeyPart, QuotaHeaders, QuotaService, RateLimitConfig, RateLimitPolicy,
-};
+use tollgate_filter_config::{QuotaHeaders, QuotaService, RateLimitConfig, RateLimitPolicy};
 
-use crate::bucket::Bucket;
-use crate::headers as names;
 use crate::problem::{LocalResponse, whole_seconds};
-use crate::quota::MAX_TOKENS;
 use crate::slots::Evicted;
 use crate::{ConfigError, config_error, lease};
 
 mod counting;
 mod fields;
 mod global;
+mod key;
 mod leases;
+mod limit;
 #[cfg(test)]
 mod tests;
 
 use counting::{Counted, Counting, Taken};
-use fields::Fields;
 pub use fields::Quota;
-use global::Global;
 pub use global::Waiting;
+pub use key::KeySource;
 use leases::Leases;
+use limit::Limit;
 
 /// The rate-limit filter's configuration, compiled.
 #[derive(Debug)]
@@ -47,31 +42,6 @@ pub struct Limiter {
 struct Policy {
     limits: Vec<Limit>,
     headers: QuotaHeaders,
-}
-
-/// One limit of a policy.
-#[derive(Debug)]
-struct Limit {
-    name: String,
-    key: Vec<KeyPart>,
-    /// Of a limit that is shared: what this Envoy counts in while nobody can say.
-    bucket: Bucket,
-    cost: u64,
-    shadow: bool,
-    global: Option<Global>,
-    fields: Rc<Fields>,
-}
-
-/// What a key may be made of; each is read only when a policy needs it.
-pub trait KeySource {
-    /// Who is calling, as the auth filter found out; `None` where nobody is known.
-    fn consumer(&self) -> Option<Cow<'_, [u8]>>;
-    /// Every value of a request header, in order, as the auth filter left them.
-    fn header(&self, name: &str) -> Vec<Cow<'_, [u8]>>;
-    /// The client's address as Envoy writes it, `127.0.0.1:4242` or `[::1]:4242`; empty if unknown.
-    fn client_address(&self) -> Vec<u8>;
-    /// Name of the route; empty if it has none.
-    fn route_name(&self) -> Vec<u8>;
 }
 
 /// The slots that all workers share.
@@ -204,7 +174,7 @@ impl Limiter {
                 allowed.shadowed |= !outcome.allowed;
                 continue;
             }
-            quota.push(&limit.fields, &outcome);
+            quota.push(&limit.rate_of(key).fields, &outcome);
             if !outcome.allowed {
                 counting.give_back(&waiting.keys, &taken);
                 return Decision::Limit(limited(&quota, outcome.retry_after));
@@ -231,80 +201,6 @@ impl Policy {
     }
 }
 
-impl Limit {
-    fn new(config: &config::Limit, path: &str) -> Result<Self, ConfigError> {
-        let refuse = |field: &str, reason: &str| Err(ConfigError::new(format!("{path}.{field}"), reason));
-        for (index, part) in config.key.iter().enumerate() {
-            if matches!(part, KeyPart::Header(header) if !names::is_valid_name(header)) {
-                return refuse(&format!("key[{index}].header"), "is not a lower-case header name");
-            }
-        }
-        for (field, value) in [
-            ("limit", config.limit),
-            ("period_ms", config.period_ms),
-            ("burst", config.burst),
-            ("cost", config.cost),
-        ] {
-            if value == 0 {
-                return refuse(field, "is 0");
-            }
-        }
-        if config.cost > config.burst {
-            return refuse("cost", "is more than the bucket ever holds, so no request could pass");
-        }
-        let period = Duration::from_millis(config.period_ms);
-        let Some(bucket) = Bucket::new(config.limit, period, config.burst) else {
-            return refuse("limit", "makes no bucket");
-        };
-        let (global, bucket) = match &config.global {
-            None => (None, bucket),
-            Some(_) if config.cost > MAX_TOKENS => {
-                return refuse("cost", "is more than a shared bucket grants");
-            }
-            Some(global) => match Global::new(config, global) {
-                Some((global, share)) => (Some(global), share),
-                None => return refuse("limit", "makes no bucket that can be shared"),
-            },
-        };
-        let fields = Rc::new(Fields::new(&config.name, config.limit, period));
-        Ok(Self {
-            name: config.name.clone(),
-            key: config.key.clone(),
-            bucket,
-            cost: config.cost,
-            shadow: config.shadow,
-            global,
-            fields,
-        })
-    }
-
-    /// The bucket's key: the limit's name and each part, with lengths, so that no two requests that differ
-    /// in a part have one key.
-    fn key(&self, request: &dyn KeySource) -> Vec<u8> {
-        let mut key = Vec::with_capacity(64);
-        push(&mut key, b'n', self.name.as_bytes());
-        for part in &self.key {
-            match part {
-                KeyPart::Consumer => match request.consumer() {
-                    Some(consumer) if !consumer.is_empty() => push(&mut key, b'c', &consumer),
-                    _ => push(&mut key, b'a', without_port(&request.client_address())),
-                },
-                KeyPart::ClientAddress => push(&mut key, b'a', without_port(&request.client_address())),
-                KeyPart::Route => push(&mut key, b'r', &request.route_name()),
-                KeyPart::Method => {
-                    push(&mut key, b'm', request.header(":method").first().map_or(&[][..], |m| m));
-                }
-                KeyPart::Header(name) => {
-                    let values = request.header(name);
-                    push(&mut key, b'h', &(values.len() as u64).to_le_bytes());
-                    values.iter().for_each(|value| push(&mut key, b'v', value));
-                }
-            }
-        }
-        key
-    }
-}
-
 fn limited(quota: &Quota, retry_after: Duration) -> LocalResponse {
     let mut response = LocalResponse::problem(
         429,
@@ -318,19 +214,4 @@ fn limited(quota: &Quota, retry_after: Duration) -> LocalResponse {
 
 fn unavailable(code: &str, detail: &str) -> Decision {
     Decision::Unavailable(LocalResponse::unavailable(code, detail, Duration::from_secs(1)))
-}
-
-fn push(key: &mut Vec<u8>, tag: u8, part: &[u8]) {
-    key.push(tag);
-    key.extend_from_slice(&(part.len() as u64).to_le_bytes());
-    key.extend_from_slice(part);
-}
-
-/// `127.0.0.1:4242` without `:4242`, `[::1]:4242` as `[::1]`. Other addresses (a Unix socket's path) as they
-/// are.
-fn without_port(address: &[u8]) -> &[u8] {
-    match address.iter().rposition(|byte| *byte == b':').and_then(|colon| address.split_at_checked(colon)) {
-        Some((host, port)) if port.get(1..).is_some_and(|port| port.iter().all(u8::is_ascii_digit)) => host,
-        _ => address,
-    }
 }

@@ -42,6 +42,9 @@ impl KeySource for From {
     fn consumer(&self) -> Option<Cow<'_, [u8]>> {
         Some(self.0.to_le_bytes().to_vec().into())
     }
+    fn claim(&self, _: &str) -> Option<Cow<'_, [u8]>> {
+        None
+    }
     fn header(&self, _: &str) -> Vec<Cow<'_, [u8]>> {
         Vec::new()
     }

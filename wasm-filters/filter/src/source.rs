@@ -27,6 +27,16 @@ impl KeySource for Source<'_, '_> {
         }
     }
 
+    fn claim(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        match self {
+            Self::Decided(_, _, allowed) => {
+                allowed.identity.as_ref()?.claim(name).map(|claim| Cow::Borrowed(claim.as_bytes()))
+            }
+            // Another filter tells of no claims but in headers.
+            Self::AsItIs(_) => None,
+        }
+    }
+
     fn header(&self, name: &str) -> Vec<Cow<'_, [u8]>> {
         match self {
             Self::Decided(_, headers, allowed) => {

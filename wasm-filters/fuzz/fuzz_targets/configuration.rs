@@ -27,6 +27,9 @@ impl KeySource for Request {
     fn consumer(&self) -> Option<Cow<'_, [u8]>> {
         Some(b"c".into())
     }
+    fn claim(&self, _: &str) -> Option<Cow<'_, [u8]>> {
+        Some(b"v".into())
+    }
     fn header(&self, _: &str) -> Vec<Cow<'_, [u8]>> {
         vec![b"v".into()]
     }

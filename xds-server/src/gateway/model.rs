@@ -14,6 +14,7 @@ use super::scalar::{Address, Duration, HeaderName, HeaderValue, Name, Path, Poli
 mod cluster;
 mod policy;
 mod proxies;
+mod rate_limit;
 mod runtime;
 mod short_form;
 mod tls;
@@ -23,10 +24,10 @@ pub use cluster::{
 };
 pub use policy::{
     Algorithm, ApiKey, ApiKeyProvider, AuthPolicy, AuthProvider, ClaimToHeader, Introspection, Jwks,
-    JwtProvider, KeyPart, Limit, OnFailure, QuotaHeaders, RateLimitPolicy, RequiredClaim, RevocationList,
-    Scope,
+    JwtProvider, OnFailure, RequiredClaim, RevocationList,
 };
 pub use proxies::{Canary, ProxyGroup};
+pub use rate_limit::{KeyPart, Limit, PlanLimit, PlanSource, Plans, QuotaHeaders, RateLimitPolicy, Scope};
 pub use runtime::{Denominator, FractionalPercent, Runtime, RuntimeValue};
 pub use tls::{Certificate, ClientCertificate, ClusterTls, ListenerTls, TlsNames, TlsVersion, TrustedCa};
 

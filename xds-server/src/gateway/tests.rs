@@ -42,6 +42,12 @@ fn a_mistake_is_shown_where_it_stands() {
             "version: v1\ntrusted_cas: {{inside: {{file: ca.pem}}}}\nclusters:\n  a: {{endpoints: ['10.0.0.1:1'], tls: {{{tls}}}}}\n"
         )
     };
+    let plans = |plans: &str| {
+        format!(
+            "version: v1\npolicies: {{rate_limit: {{r: {{limit: 3/s, cost: 2, plans: {{by: {{claim: p}}, limits: {{{plans}}}}}, scope: \
+             global}}}}}}\n"
+        )
+    };
     let api = |listener: &str, route: &str, cluster: &str| {
         format!(
             "version: v1\nproxies: {{e: {{listeners: [l]}}}}\nclusters: {{c: {{endpoints: ['10.0.0.1:1']{cluster}}}}}\nlisteners:\n  l:\n    \
@@ -149,6 +155,13 @@ fn a_mistake_is_shown_where_it_stands() {
         ("version: v1\npolicies: {rate_limit: {r: {limit: 100}}}\n".into(), "invalid type: integer `100`"),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 100/fortnight}}}\n".into(), "2:36 `100/fortnight` is no rate"),
         ("version: v1\npolicies: {rate_limit: {r: {limit: 1/s, scope: galaxy}}}\n".into(), "unknown variant `galaxy`"),
+        (plans("gold: {limit: 5/s}"), "no problem"),
+        (plans(""), "2:82 no plan is named"),
+        (plans("gold: {limit: 5/s, burst: 1}"), "2:109 a request costs 2, which is more than this bucket ever holds"),
+        (plans("gold: {limit: 1/s}"), "2:97 a request costs 2, which is more"),
+        (plans("'g\u{e9}': {limit: 5/s}"), "a plan's name is 1 to 128 printable ASCII characters"),
+        (plans("gold: {limit: 1/d, burst: 1000000}"), "more than a hundred years to refill"),
+        (plans("gold: {rate: 5/s}"), "unknown field `rate`"),
         (
             "version: v1\npolicies: {rate_limit: {r: {limit: 1/s, lease: 1s}}}\n".into(),
             "2:48 `lease` says nothing of a bucket that no other Envoy shares (write `scope: global`, or leave it out)",

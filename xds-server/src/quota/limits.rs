@@ -1,5 +1,5 @@
 //! The limits that the service knows: those of the gateway's policies with `scope: global`, by name. Further limits of a
-//! policy are `NAME/2` and so on.
+//! policy are `NAME/2` and so on; those of its plans are `NAME:PLAN`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tollgate_filter_core::quota::Limit;
 
 use crate::gateway::Gateway;
-use crate::gateway::model::{self, Scope};
+use crate::gateway::model::Scope;
 
 /// Limits that are remembered after they left the YAML.
 const MAX_LIMITS: usize = 10_000;
@@ -34,12 +34,6 @@ impl Known {
     pub fn new(requests: u64, period: Duration, burst: u64) -> Option<Self> {
         Limit::new(requests, period, burst).map(|limit| Self { limit, requests, period })
     }
-
-    /// A limit of the YAML.
-    pub fn of(limit: &model::Limit) -> Option<Self> {
-        let requests = limit.limit.requests;
-        Self::new(requests, limit.limit.period.get(), limit.burst.unwrap_or(requests))
-    }
 }
 
 impl Limits {
@@ -63,8 +57,11 @@ impl Limits {
         let policies = gateway.policies.rate_limit.iter();
         let limits = policies.flat_map(|(name, policy)| policy.limits(name.as_str()));
         let global = limits.filter(|(_, _, scope)| *scope == Scope::Global);
-        let global: BTreeMap<String, Known> =
-            global.filter_map(|(name, limit, _)| Some((name, Known::of(&limit)?))).collect();
+        let buckets = global.flat_map(|(name, limit, _)| limit.buckets(&name).collect::<Vec<_>>());
+        let global = buckets.filter_map(|(name, rate, burst)| {
+            Some((name, Known::new(rate.requests, rate.period.get(), burst)?))
+        });
+        let global: BTreeMap<String, Known> = global.collect();
         let gone = self.0.keys().filter(|name| !global.contains_key(*name)).count();
         if gone.saturating_add(global.len()) > MAX_LIMITS {
             self.0.clear();
@@ -105,6 +102,16 @@ mod tests {
         assert_eq!(burst(&limits, "a"), Some(9));
         limits.follow(&gateway("    c: { limit: 5/s, scope: global }\n"));
         assert_eq!((burst(&limits, "a"), burst(&limits, "c")), (Some(9), Some(5)));
+    }
+
+    #[test]
+    fn each_plan_has_a_limit_of_its_own() {
+        let mut limits = Limits::default();
+        let plans = "plans: { by: { claim: plan }, limits: { gold: { limit: 50/s, burst: 90 }, tin: { limit: 1/m } } }";
+        limits.follow(&gateway(&format!("    a: {{ limit: 5/s, scope: global, {plans} }}\n")));
+        assert_eq!(limits.0.keys().collect::<Vec<_>>(), ["a", "a:gold", "a:tin"]);
+        assert_eq!(limits.get("a:gold"), Known::new(50, Duration::from_secs(1), 90).as_ref());
+        assert_eq!(limits.get("a:tin"), Known::new(1, Duration::from_secs(60), 1).as_ref());
     }
 
     #[test]

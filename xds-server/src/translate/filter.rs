@@ -14,7 +14,7 @@ use tollgate_filter_core::rate_limit::Limiter;
 use super::{KeySets, Modules, Target, any, module, named, quota, route_policies};
 use crate::gateway::model::{
     Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Limit,
-    Listener, OnFailure, QuotaHeaders, RateLimitPolicy, Scope,
+    Listener, OnFailure, PlanSource, QuotaHeaders, RateLimitPolicy, Scope,
 };
 use crate::gateway::position::join;
 use crate::gateway::scalar::Name;
@@ -123,7 +123,7 @@ fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::
     config::AuthConfig {
         trust_identity_headers: listener.trust_identity_headers,
         claim_headers: claim_headers(target).into_iter().map(str::to_owned).collect(),
-        claims: Vec::new(),
+        claims: limited_claims(name, target).into_iter().collect(),
         policies: policies
             .into_iter()
             .map(|(name, policy)| (name.to_string(), auth_policy(name, policy, target.keys)))
@@ -140,6 +140,25 @@ fn revocation_service() -> config::RevocationService {
         path: revocations::PATH.into(),
         timeout_ms: u64::try_from(timeout).unwrap_or(u64::MAX),
     }
+}
+
+/// Claims that limits of this listener are by.
+fn limited_claims(name: &Name, target: Target<'_>) -> BTreeSet<String> {
+    let policies = used(name, target, |refs| named(&refs.rate_limit), |gateway| &gateway.policies.rate_limit);
+    let limits = policies.into_iter().flat_map(|(name, policy)| policy.limits(name.as_str()));
+    limits
+        .flat_map(|(_, limit, _)| {
+            let parts = limit.key.into_iter().filter_map(|part| match part {
+                KeyPart::Claim(claim) => Some(claim),
+                _ => None,
+            });
+            let plan = limit.plans.and_then(|plans| match plans.by {
+                PlanSource::Claim(claim) => Some(claim),
+                PlanSource::Header(_) => None,
+            });
+            parts.chain(plan)
+        })
+        .collect()
 }
 
 /// Headers that some policy copies claims to.
@@ -268,12 +287,31 @@ fn rate_limit_policy(name: &Name, policy: &RateLimitPolicy) -> config::RateLimit
 }
 
 fn limit(policy: &RateLimitPolicy, (name, limit, scope): (String, Limit, Scope)) -> config::Limit {
+    let plans = limit.plans.as_ref().map(|plans| config::Plans {
+        by: match &plans.by {
+            PlanSource::Claim(claim) => config::PlanSource::Claim(claim.clone()),
+            PlanSource::Header(header) => config::PlanSource::Header(header.as_str().to_owned()),
+        },
+        limits: plans
+            .limits
+            .keys()
+            .cloned()
+            // After the limit's own bucket, those of its plans come in the same order.
+            .zip(limit.buckets(&name).skip(1))
+            .map(|(plan, (name, rate, burst))| {
+                let (limit, period_ms) = (rate.requests, rate.period.as_millis());
+                (plan, config::PlanLimit { name, limit, period_ms, burst })
+            })
+            .collect(),
+    });
     let part = |part: &KeyPart| match part {
         KeyPart::Consumer => config::KeyPart::Consumer,
         KeyPart::ClientAddress => config::KeyPart::ClientAddress,
         KeyPart::Route => config::KeyPart::Route,
         KeyPart::Method => config::KeyPart::Method,
         KeyPart::Header(name) => config::KeyPart::Header(name.as_str().to_owned()),
+        KeyPart::Claim(name) => config::KeyPart::Claim(name.clone()),
+        KeyPart::Path(template) => config::KeyPart::Path(template.clone()),
     };
     config::Limit {
         name,
@@ -290,6 +328,7 @@ fn limit(policy: &RateLimitPolicy, (name, limit, scope): (String, Limit, Scope))
                 OnFailure::Allow => Some(policy.failure_share.unwrap_or(100)),
             },
         }),
+        plans,
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::global::Source;
 use super::leases::{self, Leases};
-use super::{HostFailure, Limit, SharedSlots};
+use super::limit::{Key, Limit};
+use super::{HostFailure, SharedSlots};
 use crate::bucket::{Bucket, Outcome};
 use crate::lease;
 use crate::slots::{Evicted, Place, Slot};
@@ -59,10 +60,10 @@ impl<'a> Counting<'a> {
     }
 
     /// Takes what a request costs.
-    pub fn count(&mut self, limit: &Limit, key: &[u8], may_wait: bool) -> Counted {
-        match &limit.global {
+    pub fn count(&mut self, limit: &Limit, key: &Key, may_wait: bool) -> Counted {
+        match &limit.rate_of(key).global {
             None => self.here(limit, key),
-            Some(global) => match global.take(key, self.global.as_deref_mut(), self.now) {
+            Some(global) => match global.take(&key.bytes, self.global.as_deref_mut(), self.now) {
                 Source::Lease(outcome) => Counted::Leased(outcome),
                 Source::Later if may_wait => Counted::Wait,
                 Source::Later | Source::Away if global.counts_alone() => self.here(limit, key),
@@ -72,19 +73,20 @@ impl<'a> Counting<'a> {
     }
 
     /// Puts tokens back that a refused request took. What can't be put back is lost, and admits less.
-    pub fn give_back(&mut self, keys: &[Vec<u8>], taken: &[Taken<'_>]) {
+    pub fn give_back(&mut self, keys: &[Key], taken: &[Taken<'_>]) {
         for Taken { index, limit, place } in taken {
-            match (place, keys.get(*index), &mut self.global) {
-                (Some(place), ..) => self.put_back(&limit.bucket, *place, limit.cost),
-                (None, Some(key), Some(leases)) => leases.put_back(key, self.now),
-                (None, ..) => {}
+            let Some(key) = keys.get(*index) else { continue };
+            match (place, &mut self.global) {
+                (Some(place), _) => self.put_back(&limit.rate_of(key).bucket, *place, limit.cost),
+                (None, Some(leases)) => leases.put_back(&key.bytes, self.now),
+                (None, None) => {}
             }
         }
     }
 
-    fn here(&self, limit: &Limit, key: &[u8]) -> Counted {
-        let place = Place::of(key, self.seed);
-        match self.take(&limit.bucket, place, limit.cost) {
+    fn here(&self, limit: &Limit, key: &Key) -> Counted {
+        let place = Place::of(&key.bytes, self.seed);
+        match self.take(&limit.rate_of(key).bucket, place, limit.cost) {
             Ok((outcome, evicted)) => Counted::Here(outcome, evicted, place),
             Err(HostFailure) => Counted::Nobody,
         }

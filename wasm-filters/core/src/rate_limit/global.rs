@@ -4,8 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tollgate_filter_config::{self as config, GlobalLimit};
+use tollgate_filter_config::{GlobalLimit, PlanLimit};
 
+use super::limit::Key;
 use crate::bucket::{Bucket, Outcome};
 use crate::lease::{Leases, Taken, Terms};
 
@@ -34,20 +35,20 @@ pub(super) enum Source {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiting<'a> {
     pub(super) policy: Cow<'a, str>,
-    pub(super) keys: Vec<Vec<u8>>,
+    pub(super) keys: Vec<Key>,
     tries: u32,
 }
 
 impl Global {
-    /// The terms of `global`, and the bucket of one Envoy alone: its share of the limit.
-    pub fn new(limit: &config::Limit, global: &GlobalLimit) -> Option<(Self, Bucket)> {
+    /// The terms of `global`, and the bucket of one Envoy alone: its share of the limit. A request takes `cost`.
+    pub fn new(limit: &PlanLimit, cost: u64, global: &GlobalLimit) -> Option<(Self, Bucket)> {
         let percent = u64::from(global.alone_percent.unwrap_or(100));
         let period = Duration::from_millis(limit.period_ms.checked_mul(100)?);
-        let burst = (limit.burst.checked_mul(percent)? / 100).max(limit.cost);
+        let burst = (limit.burst.checked_mul(percent)? / 100).max(cost);
         let share = Bucket::new(limit.limit.checked_mul(percent)?, period, burst)?;
         let token = limit.period_ms.checked_mul(1_000_000)?.div_ceil(limit.limit);
         let lease = global.lease_ms.checked_mul(1_000_000)?;
-        let (policy, burst, cost) = (limit.name.clone(), limit.burst, limit.cost);
+        let (policy, burst) = (limit.name.clone(), limit.burst);
         let terms = Arc::new(Terms { policy, token, burst, cost, lease });
         Some((Self { terms, alone: global.alone_percent.is_some() }, share))
     }

@@ -1,5 +1,6 @@
 //! The limiter over slots that several threads share, as workers do.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -16,9 +17,13 @@ struct Request {
     headers: Vec<(&'static str, Vec<u8>)>,
     address: Vec<u8>,
     route: Vec<u8>,
+    claims: Vec<(&'static str, &'static str)>,
 }
 
 impl KeySource for Request {
+    fn claim(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        self.claims.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_bytes().into())
+    }
     fn consumer(&self) -> Option<Cow<'_, [u8]>> {
         self.header(CONSUMER_HEADER).into_iter().next()
     }
@@ -168,20 +173,6 @@ fn each_part_of_the_key_tells_callers_apart() {
         let (limiter, shared) = (limiter(key.clone(), 1, 1), Shared::default());
         assert!(is_allowed(&limiter.decide("p", first, &shared, 1, NOW, None)));
         assert_eq!(is_allowed(&limiter.decide("p", second, &shared, 1, NOW, None)), *apart, "case {index}");
-    }
-}
-
-#[test]
-fn address_loses_only_its_port() {
-    for (address, host) in [
-        ("127.0.0.1:80", "127.0.0.1"),
-        ("[::1]:80", "[::1]"),
-        ("[::1]", "[::1]"),
-        ("/run/x.sock", "/run/x.sock"),
-        ("", ""),
-        (":", ""),
-    ] {
-        assert_eq!(without_port(address.as_bytes()), host.as_bytes());
     }
 }
 
@@ -366,6 +357,47 @@ fn while_nobody_can_say_an_envoy_alone_allows_its_share_or_nothing() {
     }
 }
 
+#[test]
+fn what_a_plan_gave_comes_back_to_its_own_bucket() {
+    let plans = json!({
+        "by": { "claim": "plan" },
+        "limits": { "gold": { "name": "p:gold", "limit": 3, "period_ms": 3_600_000, "burst": 3 } },
+    });
+    let limiter = several(json!([
+        with(json!({ "period_ms": 3_600_000, "plans": plans })),
+        with(json!({ "name": "p/2", "key": [{ "header": "x-a" }], "period_ms": 3_600_000 })),
+    ]));
+    let shared = Shared::default();
+    let decide = |plan: &'static str, value: &str| {
+        let headers = vec![("x-a", value.as_bytes().to_vec())];
+        let request = Request { headers, claims: vec![("plan", plan)], ..Request::default() };
+        is_allowed(&limiter.decide("p", &request, &shared, 1, NOW, None))
+    };
+    assert!(decide("gold", "a"));
+    for _ in 0..9 {
+        assert!(!decide("gold", "a"), "over the second limit");
+    }
+    assert_eq!([decide("gold", "b"), decide("gold", "c"), decide("gold", "d")], [true, true, false]);
+    assert_eq!([decide("tin", "e"), decide("", "f")], [true, false], "those without a plan of their own");
+}
+
+#[test]
+fn limits_of_a_plan_are_checked_as_others_are() {
+    for (plan, field) in [
+        (json!({ "limit": 0, "period_ms": 1, "burst": 1 }), "limit"),
+        (json!({ "limit": 1, "period_ms": 0, "burst": 1 }), "period_ms"),
+        (json!({ "limit": 1, "period_ms": 1, "burst": 1 }), "burst"),
+    ] {
+        let mut plan = plan;
+        plan["name"] = "p:a".into();
+        let plans = json!({ "by": { "header": "x-plan" }, "limits": { "a": plan } });
+        let limits = json!([with(json!({ "cost": 2, "burst": 2, "plans": plans }))]);
+        let config = json!({ "policies": { "p": { "limits": limits, "headers": "always" } } });
+        let error = Limiter::from_json(config.to_string().as_bytes()).unwrap_err();
+        assert_eq!(error.path, format!("policies.p.limits[0].plans.limits.a.{field}"));
+    }
+}
+
 proptest! {
     #[test]
     fn any_request_and_any_shared_bytes_are_survived(
@@ -375,9 +407,10 @@ proptest! {
         now in any::<u64>(),
     ) {
         let limiter = limiter(json!(["consumer", "client_address", "route", { "header": "x-a" }]), 5, 5);
-        let request = Request { headers: vec![("x-a", header)], address, route: garbage.clone() };
+        let request =
+            Request { headers: vec![("x-a", header)], address, route: garbage.clone(), ..Request::default() };
         let shared = Shared::default();
-        let place = Place::of(&limiter.policies["p"].limits[0].key(&request), 1);
+        let place = Place::of(&limiter.policies["p"].limits[0].key(&request).bytes, 1);
         shared.slots.lock().unwrap().insert(place.slot, ([vec![1], garbage].concat(), 7));
         for _ in 0..3 {
             let _ = limiter.decide("p", &request, &shared, 1, Duration::from_nanos(now), None);

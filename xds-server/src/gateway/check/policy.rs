@@ -6,8 +6,8 @@ use tollgate_filter_core::quota;
 
 use super::{known, within};
 use crate::gateway::model::{
-    ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider, OnFailure, RateLimitPolicy, RevocationList,
-    Scope,
+    ApiKeyProvider, AuthProvider, Gateway, Jwks, JwtProvider, OnFailure, Plans, RateLimitPolicy,
+    RevocationList, Scope,
 };
 use crate::gateway::position::join;
 use crate::gateway::report::Problem;
@@ -70,8 +70,11 @@ pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
         let pointer = join("/policies/rate_limit", name.as_str());
         reserved(&pointer, name.as_str(), problems);
         limit(&pointer, (policy.limit, policy.burst, policy.cost), problems);
+        plans(&pointer, policy.plans.as_ref(), policy.cost, problems);
         for (index, also) in policy.also.iter().enumerate() {
-            limit(&format!("{pointer}/also/{index}"), (also.limit, also.burst, also.cost), problems);
+            let pointer = format!("{pointer}/also/{index}");
+            limit(&pointer, (also.limit, also.burst, also.cost), problems);
+            plans(&pointer, also.plans.as_ref(), also.cost, problems);
         }
         shared(&pointer, name.as_str(), policy, problems);
         leases(&pointer, policy, problems);
@@ -86,19 +89,48 @@ fn limit(pointer: &str, (limit, burst, cost): (Rate, Option<u64>, u64), problems
     within(&format!("{pointer}/cost"), "cost", cost, 1..=burst.unwrap_or(limit.requests).max(1), problems);
 }
 
+/// Limits by plan, of a limit whose requests take `cost`.
+fn plans(pointer: &str, plans: Option<&Plans>, cost: u64, problems: &mut Vec<Problem>) {
+    let Some(plans) = plans else { return };
+    let pointer = format!("{pointer}/plans/limits");
+    if plans.limits.is_empty() {
+        problems.push(Problem::value(pointer.clone(), "no plan is named"));
+    }
+    for (plan, limit) in &plans.limits {
+        let pointer = join(&pointer, plan);
+        // Names are in response headers, and in the names of buckets.
+        if plan.is_empty() || plan.len() > 128 || !plan.chars().all(|c| matches!(c, ' '..='~')) {
+            problems.push(Problem::key(&pointer, "a plan's name is 1 to 128 printable ASCII characters"));
+        }
+        if let Some(burst) = limit.burst {
+            within(&format!("{pointer}/burst"), "burst", burst, 1..=MAX_BURST, problems);
+        }
+        if limit.burst.unwrap_or(limit.limit.requests) < cost {
+            let field = if limit.burst.is_some() { "burst" } else { "limit" };
+            let message = format!("a request costs {cost}, which is more than this bucket ever holds");
+            problems.push(Problem::value(format!("{pointer}/{field}"), message));
+        }
+    }
+}
+
 /// What the arithmetic of shared buckets needs.
 fn shared(pointer: &str, name: &str, policy: &RateLimitPolicy, problems: &mut Vec<Problem>) {
-    for (index, (_, limit, _)) in
-        policy.limits(name).enumerate().filter(|(_, (_, _, scope))| *scope == Scope::Global)
-    {
-        let requests = limit.limit.requests;
-        if quota::Limit::new(requests, limit.limit.period.get(), limit.burst.unwrap_or(requests)).is_none() {
-            let pointer = match index.checked_sub(1) {
-                None => format!("{pointer}/limit"),
-                Some(also) => format!("{pointer}/also/{also}/limit"),
+    let limits = policy.limits(name).enumerate();
+    for (index, (_, limit, _)) in limits.filter(|(_, (_, _, scope))| *scope == Scope::Global) {
+        let pointer = match index.checked_sub(1) {
+            None => pointer.to_owned(),
+            Some(also) => format!("{pointer}/also/{also}"),
+        };
+        for (bucket, rate, burst) in limit.buckets("") {
+            if quota::Limit::new(rate.requests, rate.period.get(), burst).is_some() {
+                continue;
+            }
+            let pointer = match bucket.strip_prefix(':') {
+                None => pointer.clone(),
+                Some(plan) => join(&format!("{pointer}/plans/limits"), plan),
             };
-            let problem =
-                Problem::value(pointer, "a full bucket would take more than a hundred years to refill");
+            let message = "a full bucket would take more than a hundred years to refill";
+            let problem = Problem::value(format!("{pointer}/limit"), message);
             problems.push(problem.help("a lower `burst` refills sooner"));
         }
     }

@@ -18,6 +18,7 @@ const YAML: &str = "version: v1
 policies:
   rate_limit:
     five: { key: [], limit: 5/h, scope: global }
+    plans: { key: [], limit: 2/h, scope: global, plans: { by: { claim: plan }, limits: { gold: { limit: 5/h } } } }
     many: { key: [], limit: 1000/h, burst: 500, scope: global }
     odd: { key: [], limit: 20/10s, scope: global }
     local: { key: [], limit: 5/h }
@@ -111,6 +112,22 @@ async fn a_lease_is_what_there_is_and_unused_tokens_come_back() {
     let response = service.ask(vec![back, lease(400)]).await.unwrap();
     assert_eq!(response.statuses[1].quota.as_ref().unwrap().requests, 30, "in order, in one call");
     assert_eq!(service.counters.returned.get(), 30);
+}
+
+#[tokio::test]
+async fn plans_share_no_tokens() {
+    let mut service = service().await;
+    let ask = |policy, hits| descriptor(&[("policy", policy), ("key", "alice")], Some(hits));
+    let own = service.one(ask("plans", 2)).await;
+    assert_eq!((own.code(), own.limit_remaining), (Code::Ok, 0));
+    let gold = service.one(ask("plans:gold", 4)).await;
+    assert_eq!(
+        (gold.code(), gold.limit_remaining),
+        (Code::Ok, 1),
+        "a bucket of its own, and a limit of its own"
+    );
+    assert_eq!(service.one(ask("plans", 1)).await.code(), Code::OverLimit);
+    assert_eq!(service.one(ask("plans:tin", 1)).await.current_limit, None, "no such plan");
 }
 
 #[tokio::test]
