@@ -21,6 +21,7 @@ mod launcher;
 mod limit_keys;
 mod limits;
 mod load_reports;
+mod many_keys;
 mod matches;
 mod modules;
 mod on_demand;

@@ -2,7 +2,7 @@
 //!
 //! `cargo test -p tollgate-filter-core --test many_keys -- --nocapture` shows the figures.
 
-#![expect(clippy::unwrap_used, reason = "in a test, what cannot go on is a failure")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test, what cannot go on is a failure")]
 
 use std::borrow::Cow;
 use std::cell::RefCell;
