@@ -2,11 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ring::rand::SystemRandom;
+use p521::ecdsa::signature::Signer as _;
+use p521::ecdsa::{Signature, SigningKey, VerifyingKey};
+use ring::rand::{SecureRandom as _, SystemRandom};
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
-    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RsaEncoding, RsaKeyPair,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
+    RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use ring::{digest, hmac};
 use serde_json::{Value, json};
@@ -23,6 +26,7 @@ pub struct Keys {
     pub(crate) other_rsa: RsaKeyPair,
     pub(crate) ec: EcdsaKeyPair,
     pub(crate) ec384: EcdsaKeyPair,
+    ec521: SigningKey,
     pub(crate) ed: Ed25519KeyPair,
     pub(crate) random: SystemRandom,
 }
@@ -52,13 +56,14 @@ impl Keys {
                 .map_err(|_| KeyError("ec"))?,
             ec384: EcdsaKeyPair::from_pkcs8(&ECDSA_P384_SHA384_FIXED_SIGNING, ec384.as_ref(), &random)
                 .map_err(|_| KeyError("ec384"))?,
+            ec521: p521_key(&random)?,
             ed: Ed25519KeyPair::from_pkcs8(ed.as_ref()).map_err(|_| KeyError("ed"))?,
             random,
         })
     }
 
-    /// The key set (RFC 7517) with one key of each algorithm: `rs`, `rs384`, `rs512`, `es`, `es384`, `ed`, `hs`,
-    /// `hs384`, `hs512`.
+    /// The key set (RFC 7517) with one key of each algorithm: `rs`, `rs384`, `rs512`, `ps256`, `ps384`, `ps512`, `es`,
+    /// `es384`, `es512`, `ed`, `hs`, `hs384`, `hs512`.
     pub fn jwks(&self) -> Value {
         let rsa = |id: &str, alg: &str| {
             let mut jwk = self.rsa_jwk(id);
@@ -68,10 +73,24 @@ impl Keys {
         let hmac =
             |id: &str, alg: &str| json!({ "kty": "oct", "kid": id, "alg": alg, "k": base64(LONG_SECRET) });
         json!({ "keys": [
-            self.rsa_jwk("rs"), rsa("rs384", "RS384"), rsa("rs512", "RS512"), ec_jwk("es", "P-256", &self.ec),
-            ec_jwk("es384", "P-384", &self.ec384), self.ed_jwk(), hmac_jwk(), hmac("hs384", "HS384"),
-            hmac("hs512", "HS512"),
+            self.rsa_jwk("rs"), rsa("rs384", "RS384"), rsa("rs512", "RS512"), rsa("ps256", "PS256"),
+            rsa("ps384", "PS384"), rsa("ps512", "PS512"), ec_jwk("es", "P-256", self.ec.public_key().as_ref()),
+            ec_jwk("es384", "P-384", self.ec384.public_key().as_ref()), self.ec521_jwk(), self.ed_jwk(),
+            hmac_jwk(), hmac("hs384", "HS384"), hmac("hs512", "HS512"),
         ] })
+    }
+
+    /// Signs as ES256 does, or ES384 or ES512 where `alg` says so.
+    pub(crate) fn ec_sign(&self, alg: &str, input: &[u8]) -> Vec<u8> {
+        let key = match alg {
+            "ES512" => {
+                let signature: Signature = self.ec521.sign(input);
+                return signature.to_vec();
+            }
+            "ES384" => &self.ec384,
+            _ => &self.ec,
+        };
+        key.sign(&self.random, input).map_or_else(|_| Vec::new(), |signature| signature.as_ref().to_vec())
     }
 
     /// A key set in which two keys fit an RS256 token that names none.
@@ -93,14 +112,19 @@ impl Keys {
         json!({ "kty": "RSA", "use": "sig", "alg": "RS256", "kid": id, "n": base64(n), "e": base64(e) })
     }
 
+    fn ec521_jwk(&self) -> Value {
+        let point = VerifyingKey::from(&self.ec521).to_encoded_point(false);
+        ec_jwk("es512", "P-521", point.as_bytes())
+    }
+
     fn ed_jwk(&self) -> Value {
         json!({ "kty": "OKP", "crv": "Ed25519", "kid": "ed", "x": base64(self.ed.public_key()) })
     }
 }
 
-fn ec_jwk(id: &str, curve: &str, key: &EcdsaKeyPair) -> Value {
-    // An uncompressed point: 4, x, y.
-    let point = key.public_key().as_ref().get(1..).unwrap_or_default();
+/// `point` is uncompressed: 4, x, y.
+fn ec_jwk(id: &str, curve: &str, point: &[u8]) -> Value {
+    let point = point.get(1..).unwrap_or_default();
     let (x, y) = point.split_at_checked(point.len() / 2).unwrap_or_default();
     json!({ "kty": "EC", "crv": curve, "kid": id, "x": base64(x), "y": base64(y) })
 }
@@ -120,11 +144,14 @@ pub(crate) fn long_hmac_key(alg: &str) -> hmac::Key {
     hmac::Key::new(algorithm, LONG_SECRET)
 }
 
-/// Signs as RS256 does, or RS384 or RS512 where `alg` says so.
+/// Signs as RS256 does, or another algorithm of RSA where `alg` says so.
 pub(crate) fn rsa_sign(key: &RsaKeyPair, random: &SystemRandom, alg: &str, input: &[u8]) -> Vec<u8> {
     let encoding: &dyn RsaEncoding = match alg {
         "RS384" => &RSA_PKCS1_SHA384,
         "RS512" => &RSA_PKCS1_SHA512,
+        "PS256" => &RSA_PSS_SHA256,
+        "PS384" => &RSA_PSS_SHA384,
+        "PS512" => &RSA_PSS_SHA512,
         _ => &RSA_PKCS1_SHA256,
     };
     let mut signature = vec![0; key.public().modulus_len()];
@@ -142,6 +169,13 @@ pub(crate) fn base64(bytes: impl AsRef<[u8]>) -> String {
 pub(crate) fn sha256_hex(text: impl AsRef<[u8]>) -> String {
     let digest = digest::digest(&digest::SHA256, text.as_ref());
     digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn p521_key(random: &SystemRandom) -> Result<SigningKey, KeyError> {
+    let mut scalar = [0; 66];
+    // Below 2^520, so below the order of the curve.
+    random.fill(&mut scalar[1..]).map_err(|_| KeyError("ec521"))?;
+    SigningKey::from_slice(&scalar).map_err(|_| KeyError("ec521"))
 }
 
 fn rsa(name: &'static str, pem: &str) -> Result<RsaKeyPair, KeyError> {

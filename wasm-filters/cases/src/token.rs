@@ -48,7 +48,12 @@ impl Token {
 
     /// Signs with the RSA key of the key set.
     pub fn sign_rsa(&self, keys: &Keys) -> String {
-        self.with(|input| keys::rsa_sign(&keys.rsa, &keys.random, self.alg(), input))
+        self.sign_rsa_as(keys, self.alg())
+    }
+
+    /// Signs with the RSA key as `alg` does, whatever the header says.
+    pub(crate) fn sign_rsa_as(&self, keys: &Keys, alg: &str) -> String {
+        self.with(|input| keys::rsa_sign(&keys.rsa, &keys.random, alg, input))
     }
 
     /// Signs with an RSA key that nobody knows.
@@ -56,10 +61,9 @@ impl Token {
         self.with(|input| keys::rsa_sign(&keys.other_rsa, &keys.random, self.alg(), input))
     }
 
-    /// Signs with the P-256 key, or with the P-384 key for ES384.
+    /// Signs with the P-256 key, or with the P-384 key for ES384, or with the P-521 key for ES512.
     pub fn sign_ec(&self, keys: &Keys) -> String {
-        let key = if self.alg() == "ES384" { &keys.ec384 } else { &keys.ec };
-        self.with(|input| key.sign(&keys.random, input).map_or_else(|_| Vec::new(), |s| s.as_ref().to_vec()))
+        self.with(|input| keys.ec_sign(self.alg(), input))
     }
 
     /// Signs with the Ed25519 key.

@@ -11,6 +11,9 @@ const EC_P256: &[u8] =
 /// AlgorithmIdentifier of id-ecPublicKey on secp384r1.
 const EC_P384: &[u8] = &[0x30, 0x10, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x22];
 
+/// AlgorithmIdentifier of id-ecPublicKey on secp521r1.
+const EC_P521: &[u8] = &[0x30, 0x10, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 5, 0x2b, 0x81, 4, 0, 0x23];
+
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const SEQUENCE: u8 = 0x30;
@@ -29,6 +32,11 @@ pub fn p256_spki(x: &[u8; 32], y: &[u8; 32]) -> Vec<u8> {
 /// SubjectPublicKeyInfo of a P-384 point, uncompressed.
 pub fn p384_spki(x: &[u8; 48], y: &[u8; 48]) -> Vec<u8> {
     spki(EC_P384, &[&[4], x.as_slice(), y.as_slice()].concat())
+}
+
+/// SubjectPublicKeyInfo of a P-521 point, uncompressed.
+pub fn p521_spki(x: &[u8; 66], y: &[u8; 66]) -> Vec<u8> {
+    spki(EC_P521, &[&[4], x.as_slice(), y.as_slice()].concat())
 }
 
 /// ECDSA-Sig-Value (RFC 3279 section 2.2.3) of the `r || s` that JWS uses (RFC 7518 section 3.4), each of `size`

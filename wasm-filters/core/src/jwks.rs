@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rsa::{BigUint, RsaPublicKey};
 use serde_json::{Map, Value};
 use tollgate_filter_config::Algorithm;
 
@@ -14,6 +15,8 @@ use crate::jwt;
 /// Smallest and largest RSA modulus, in bits (RFC 7518 section 3.3 asks for 2048 or more; each doubling
 /// makes a verification about four times dearer).
 const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+/// Largest RSA modulus for PS256 to PS512, in bits: those are verified here, some twenty times slower than by the host.
+const MAX_PSS_BITS: usize = 4096;
 /// Smallest HMAC keys for SHA-256, SHA-384 and SHA-512, in bytes (RFC 7518 section 3.2).
 const MIN_HMAC_BYTES: [usize; 3] = [32, 48, 64];
 
@@ -37,16 +40,27 @@ pub struct Key {
 /// a public RSA key into an HMAC secret (RFC 8725 section 2.1).
 #[derive(Clone)]
 pub enum KeyMaterial {
-    /// RS256 to RS512: SubjectPublicKeyInfo in DER.
-    Rsa(Vec<u8>),
+    /// RS256 to RS512, and PS256 to PS512.
+    Rsa(RsaKey),
     /// ES256: SubjectPublicKeyInfo in DER.
     EcP256(Vec<u8>),
     /// ES384: SubjectPublicKeyInfo in DER.
     EcP384(Vec<u8>),
+    /// ES512: SubjectPublicKeyInfo in DER.
+    EcP521(Vec<u8>),
     /// EdDSA on Ed25519.
     Ed25519(Box<ed25519_dalek::VerifyingKey>),
     /// HS256 to HS512, as far as its length allows.
     Hmac(Vec<u8>),
+}
+
+/// An RSA key in both forms.
+#[derive(Clone)]
+pub struct RsaKey {
+    /// SubjectPublicKeyInfo in DER, which the host takes.
+    pub spki: Vec<u8>,
+    /// The numbers, which we take for PSS; `None` where there are too many of them.
+    pub pss: Option<Box<RsaPublicKey>>,
 }
 
 /// Why no key was chosen.
@@ -129,12 +143,16 @@ impl Key {
 impl KeyMaterial {
     /// Whether the key can be used with an algorithm.
     fn is_for(&self, algorithm: Algorithm) -> bool {
-        use Algorithm::{ES256, ES384, EdDSA, HS256, HS384, HS512, RS256, RS384, RS512};
+        use Algorithm::{
+            ES256, ES384, ES512, EdDSA, HS256, HS384, HS512, PS256, PS384, PS512, RS256, RS384, RS512,
+        };
         match (self, algorithm) {
             (Self::Rsa(_), RS256 | RS384 | RS512)
             | (Self::EcP256(_), ES256)
             | (Self::EcP384(_), ES384)
+            | (Self::EcP521(_), ES512)
             | (Self::Ed25519(_), EdDSA) => true,
+            (Self::Rsa(key), PS256 | PS384 | PS512) => key.pss.is_some(),
             (Self::Hmac(key), HS256) => key.len() >= MIN_HMAC_BYTES[0],
             (Self::Hmac(key), HS384) => key.len() >= MIN_HMAC_BYTES[1],
             (Self::Hmac(key), HS512) => key.len() >= MIN_HMAC_BYTES[2],
@@ -151,7 +169,9 @@ impl KeyMaterial {
                 let bits = n.len().checked_mul(8)?.checked_sub(n.first()?.leading_zeros() as usize)?;
                 // BoringSSL takes odd exponents of up to 33 bits.
                 let usable = RSA_BITS.contains(&bits) && e.len() <= 5 && e.last()? & 1 == 1 && e != [1];
-                usable.then(|| Self::Rsa(der::rsa_spki(n, e)))
+                let pss = || RsaPublicKey::new(BigUint::from_bytes_be(n), BigUint::from_bytes_be(e)).ok();
+                let pss = (usable && bits <= MAX_PSS_BITS).then(pss).flatten().map(Box::new);
+                usable.then(|| Self::Rsa(RsaKey { spki: der::rsa_spki(n, e), pss }))
             }
             "EC" if curve() == Some("P-256") => {
                 let x: [u8; 32] = member(jwk, "x")?.try_into().ok()?;
@@ -162,6 +182,12 @@ impl KeyMaterial {
                 let x: [u8; 48] = member(jwk, "x")?.try_into().ok()?;
                 let y: [u8; 48] = member(jwk, "y")?.try_into().ok()?;
                 Some(Self::EcP384(der::p384_spki(&x, &y)))
+            }
+            "EC" if curve() == Some("P-521") => {
+                let x: [u8; 66] = member(jwk, "x")?.try_into().ok()?;
+                let y: [u8; 66] = member(jwk, "y")?.try_into().ok()?;
+                // 521 bits: one of them in the first byte.
+                (x[0] <= 1 && y[0] <= 1).then(|| Self::EcP521(der::p521_spki(&x, &y)))
             }
             "OKP" if curve() == Some("Ed25519") => {
                 let x: [u8; 32] = member(jwk, "x")?.try_into().ok()?;
@@ -182,6 +208,7 @@ impl std::fmt::Debug for KeyMaterial {
             Self::Rsa(_) => "RSA",
             Self::EcP256(_) => "P-256",
             Self::EcP384(_) => "P-384",
+            Self::EcP521(_) => "P-521",
             Self::Ed25519(_) => "Ed25519",
             Self::Hmac(_) => "HMAC",
         };
@@ -210,7 +237,9 @@ mod tests {
         for (jwk, algorithm) in [
             (vectors::hs256_key(), Algorithm::HS256),
             (vectors::rs256_key(), Algorithm::RS256),
+            (vectors::rs256_key(), Algorithm::PS256),
             (vectors::es256_key(), Algorithm::ES256),
+            (vectors::es512_key(), Algorithm::ES512),
             (vectors::eddsa_key(), Algorithm::EdDSA),
         ] {
             let set = KeySet::parse(&json!({ "keys": [jwk] })).unwrap();
@@ -238,6 +267,11 @@ mod tests {
             with(vectors::rs256_key(), "e", json!("AQ")),
             with(vectors::es256_key(), "crv", json!("P-384")),
             with(vectors::es256_key(), "x", json!("AA")),
+            with(vectors::es512_key(), "crv", json!("P-256")),
+            with(vectors::es512_key(), "alg", json!("ES256")),
+            with(vectors::es512_key(), "x", json!(URL_SAFE_NO_PAD.encode([1; 65]))),
+            // 522 bits.
+            with(vectors::es512_key(), "y", json!(URL_SAFE_NO_PAD.encode([2; 66]))),
             with(vectors::eddsa_key(), "crv", json!("X25519")),
             with(vectors::eddsa_key(), "x", json!("AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
             with(vectors::hs256_key(), "k", json!("c2hvcnQ")),
@@ -255,10 +289,32 @@ mod tests {
         let fits = |jwk: &Value, algorithm| {
             KeySet::parse(&json!({ "keys": [jwk] })).unwrap().select(None, algorithm).is_ok()
         };
-        let family = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512];
-        assert_eq!(family.map(|algorithm| fits(&jwk, algorithm)), [true, true, true]);
+        let family = [Algorithm::RS256, Algorithm::RS384, Algorithm::RS512, Algorithm::PS384];
+        assert_eq!(family.map(|algorithm| fits(&jwk, algorithm)), [true; 4]);
         jwk["alg"] = json!("RS384");
-        assert_eq!(family.map(|algorithm| fits(&jwk, algorithm)), [false, true, false]);
+        assert_eq!(family.map(|algorithm| fits(&jwk, algorithm)), [false, true, false, false]);
+        jwk["alg"] = json!("PS384");
+        assert_eq!(family.map(|algorithm| fits(&jwk, algorithm)), [false, false, false, true]);
+    }
+
+    #[test]
+    fn large_rsa_keys_are_not_for_pss() {
+        for (bytes, alg, fits) in [
+            (512, None, [true, true]),
+            (513, None, [true, false]),
+            (1024, None, [true, false]),
+            (1025, None, [false, false]),
+            (512, Some("PS512"), [false, true]),
+            (513, Some("PS512"), [false, false]),
+        ] {
+            let mut jwk =
+                json!({ "kty": "RSA", "n": URL_SAFE_NO_PAD.encode(vec![0xff; bytes]), "e": "AQAB" });
+            alg.into_iter().for_each(|alg| jwk["alg"] = json!(alg));
+            let set = KeySet::parse(&json!({ "keys": [jwk] })).unwrap();
+            let found =
+                [Algorithm::RS512, Algorithm::PS512].map(|algorithm| set.select(None, algorithm).is_ok());
+            assert_eq!(found, fits, "{bytes} {alg:?}");
+        }
     }
 
     #[test]
@@ -313,7 +369,7 @@ mod tests {
         #[test]
         fn any_members_are_survived(
             kty in prop_oneof!["RSA", "EC", "OKP", "oct", ".{0,5}"],
-            crv in prop_oneof!["P-256", "Ed25519", ".{0,5}"],
+            crv in prop_oneof!["P-256", "P-521", "Ed25519", ".{0,5}"],
             n in "[A-Za-z0-9_-]{0,400}", e in "[A-Za-z0-9_-]{0,8}", x in "[A-Za-z0-9_-]{43}", y in ".{0,50}",
         ) {
             let jwk = json!({ "kty": kty, "crv": crv, "n": n, "e": e, "x": x, "y": y, "k": n });

@@ -2,6 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p521::ecdsa::VerifyingKey;
+use p521::ecdsa::signature::Verifier as _;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
 
@@ -55,6 +57,55 @@ pub fn es256_key() -> Value {
     })
 }
 
+/// What the examples of RFC 7520 sign.
+const COOKBOOK_PAYLOAD: &str = "SXTigJlzIGEgZGFuZ2Vyb3VzIGJ1c2luZXNzLCBGcm9kbywgZ29pbmcgb3V0IHlvdXIgZG9vci4gWW91IHN0ZXAgb250byB0\
+    aGUgcm9hZCwgYW5kIGlmIHlvdSBkb24ndCBrZWVwIHlvdXIgZmVldCwgdGhlcmXigJlzIG5vIGtub3dpbmcgd2hlcmUgeW91\
+    IG1pZ2h0IGJlIHN3ZXB0IG9mZiB0by4";
+
+/// RFC 7520 section 3.3.
+pub fn ps384_key() -> Value {
+    json!({
+        "kty": "RSA",
+        "e": "AQAB",
+        "n": "n4EPtAOCc9AlkeQHPzHStgAbgs7bTZLwUBZdR8_KuKPEHLd4rHVTeT-O-\
+            XV2jRojdNhxJWTDvNd7nqQ0VEiZQHz_AJmSCpMaJMRBSFKrKb2wqVwGU_NsYOYL-\
+            QtiWN2lbzcEe6XC0dApr5ydQLrHqkHHig3RBordaZ6Aj-oBHqFEHYpPe7Tpe-OfVfHd1E6cS6M1FZcD1NNLYD5lFHpPI9bTw\
+            Jlsde3uhGqC0ZCuEHg8lhzwOHrtIQbS0FVbb9k3-\
+            tVTU4fg_3L_vniUFAKwuCLqKnS2BYwdq_mzSnbLY7h_qixoR7jig3__kRhuaxwUkRz5iaiQkqgc5gHdrNP5zw",
+    })
+}
+
+/// RFC 7520 section 4.2.
+pub fn ps384_input_and_signature() -> (String, Vec<u8>) {
+    let signature = "cu22eBqkYDKgIlTpzDXGvaFfz6WGoz7fUDcfT0kkOy42miAh2qyBzk1xEsnk2IpN6-\
+        tPid6VrklHkqsGqDqHCdP6O8TTB5dDDItllVo6_1OLPpcbUrhiUSMxbbXUvdvWXzg-UD8biiReQFlfz28zGWVsdiNAUf8Zny\
+        PEgVFn442ZdNqiVJRmBqrYRXe8P_ijQ7p8Vdz0TTrxUeT3lm8d9shnr2lfJT8ImUjvAA2Xez2Mlp8cBE5awDzT0qI0n6uiP1\
+        aCN_2_jLAeQTlqRHtfa64QQSUmFAAjVKPbByi7xho0uTOcbH510a6GYmJUAfmWjwZ6oD4ifKo8DYM-X72Eaw";
+    cookbook("eyJhbGciOiJQUzM4NCIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9", signature)
+}
+
+/// RFC 7520 section 3.1.
+pub fn es512_key() -> Value {
+    json!({
+        "kty": "EC",
+        "crv": "P-521",
+        "x": "AHKZLLOsCOzz5cY97ewNUajB957y-C-U88c3v13nmGZx6sYl_oJXu9A5RkTKqjqvjyekWF-7ytDyRXYgCF5cj0Kt",
+        "y": "AdymlHvOiLxXkEhayXQnNCvDX4h9htZaCJN34kfmC6pV5OhQHiraVySsUdaQkAgDPrwQrJmbnX9cwlGfP-HqHZR1",
+    })
+}
+
+/// RFC 7520 section 4.3.
+pub fn es512_input_and_signature() -> (String, Vec<u8>) {
+    let signature = "AE_R_YZCChjn4791jSQCrdPZCNYqHXCTZH0-\
+        JZGYNlaAjP2kqaluUIIUnC9qvbu9Plon7KRTzoNEuT4Va2cmL1eJAQy3mtPBu_u_sDDyYjnAMDxXPn7XrT0lw-\
+        kvAD890jl8e2puQens_IEKBpHABlsbEPX6sFY8OcGDqoRuBomu9xQ2";
+    cookbook("eyJhbGciOiJFUzUxMiIsImtpZCI6ImJpbGJvLmJhZ2dpbnNAaG9iYml0b24uZXhhbXBsZSJ9", signature)
+}
+
+fn cookbook(header: &str, signature: &str) -> (String, Vec<u8>) {
+    (format!("{header}.{COOKBOOK_PAYLOAD}"), URL_SAFE_NO_PAD.decode(signature).unwrap())
+}
+
 /// RFC 8037 appendix A.2.
 pub fn eddsa_key() -> Value {
     json!({ "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" })
@@ -72,8 +123,14 @@ pub struct RingVerifier;
 
 impl HostVerifier for RingVerifier {
     fn verify(&self, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
-        if hash != Hash::Sha256 {
-            return Err(HostFailure);
+        match hash {
+            Hash::Sha256 => {}
+            Hash::Sha512 if key.len() == 158 => {
+                let key = VerifyingKey::from_sec1_bytes(&key[25..]).map_err(|_| HostFailure)?;
+                let signature = p521::ecdsa::Signature::from_der(signature);
+                return Ok(signature.is_ok_and(|signature| key.verify(message, &signature).is_ok()));
+            }
+            _ => return Err(HostFailure),
         }
         // ring takes what is inside the bit string; the frame around it has a fixed size for these keys.
         let holds = if key.len() == 91 {

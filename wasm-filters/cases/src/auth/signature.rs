@@ -21,7 +21,11 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
         ("HS256", Token::new("HS256", "hs", now).sign_hmac(None)),
         ("RS384", Token::new("RS384", "rs384", now).sign_rsa(keys)),
         ("RS512", Token::new("RS512", "rs512", now).sign_rsa(keys)),
+        ("PS256", Token::new("PS256", "ps256", now).sign_rsa(keys)),
+        ("PS384", Token::new("PS384", "ps384", now).sign_rsa(keys)),
+        ("PS512", Token::new("PS512", "ps512", now).sign_rsa(keys)),
         ("ES384", Token::new("ES384", "es384", now).sign_ec(keys)),
+        ("ES512", Token::new("ES512", "es512", now).sign_ec(keys)),
         ("HS384", Token::new("HS384", "hs384", now).sign_long_hmac()),
         ("HS512", Token::new("HS512", "hs512", now).sign_long_hmac()),
     ];
@@ -62,7 +66,7 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
         ("alg in lower case is refused", Token::rs256(now).parameter("alg", "rs256").sign_rsa(keys)),
         (
             "an algorithm that is not ours is refused",
-            Token::rs256(now).parameter("alg", "PS256").sign_rsa(keys),
+            Token::rs256(now).parameter("alg", "ES256K").sign_rsa(keys),
         ),
     ] {
         cases.push(refused(name, tokens(), token, "algorithm is not accepted"));
@@ -76,6 +80,16 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
     cases.push(refused("an HMAC under RS256 is refused", tokens(), confused, NO_KEY));
     let confused = Token::new("ES256", "rs", now).sign_ec(keys);
     cases.push(refused("a key of another kind is not used", tokens(), confused, NO_KEY));
+    let ps = Token::new("PS256", "rs", now).sign_rsa(keys);
+    cases.push(refused("a key for RS256 is not used for PS256", tokens(), ps, NO_KEY));
+    for (name, said, signed) in [
+        ("a PKCS #1 signature is none of PSS", "PS256", "RS256"),
+        ("a PSS signature with another hash is refused", "PS256", "PS384"),
+        ("a PSS signature is none of PKCS #1", "RS384", "PS384"),
+    ] {
+        let token = Token::new(said, &said.to_lowercase(), now).sign_rsa_as(keys, signed);
+        cases.push(refused(name, tokens(), token, FORGED));
+    }
     let empty = Token::new("HS256", "hs", now).sign_hmac(Some(b""));
     cases.push(refused("an empty secret is refused", tokens(), empty, FORGED));
 

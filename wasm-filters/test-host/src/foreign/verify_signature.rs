@@ -4,6 +4,8 @@
 //! SubjectPublicKeyInfo (RFC 5280 section 4.1), ECDSA signatures as DER; result `{bool result = 1; string error =
 //! 2;}`; a key in PEM is field 5. Ed25519 and PSS are refused, as Envoy refuses them.
 
+use p521::ecdsa::signature::Verifier as _;
+use p521::ecdsa::{Signature, VerifyingKey};
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 
 use super::key;
@@ -13,7 +15,7 @@ use crate::protobuf;
 /// Runs it. No key at all is `BadArgument`; one that cannot be read, and a signature that does not match, are
 /// results.
 ///
-/// What Envoy verifies and `ring` does not (P-521, SHA-1 and SHA-512 on P-256, …) is `Unimplemented`, so that a
+/// What Envoy verifies and `ring` does not (P-521 with other hashes than SHA-512, SHA-1 and SHA-512 on P-256, …) is `Unimplemented`, so that a
 /// filter's test stops there instead of seeing a signature fail that Envoy takes.
 pub(crate) fn call(argument: &[u8]) -> Result<Vec<u8>, Status> {
     let fields = protobuf::fields(argument).ok_or(Status::BadArgument)?;
@@ -34,9 +36,19 @@ fn verify(hash: &[u8], key: &[u8], signature: &[u8], text: &[u8]) -> Result<Resu
     }
     let key = Key::parse(key).filter(|key| key.kind != KeyKind::Other);
     let Some(key) = key else { return Ok(Err("Failed to initialize digest verify.".to_string())) };
-    let algorithm = key.algorithm(hash).ok_or(Status::Unimplemented)?;
-    let verified = UnparsedPublicKey::new(algorithm, key.bits).verify(text, signature);
-    Ok(verified.map_err(|_| "Failed to verify digest. Error code: 0".to_string()))
+    let holds = match (&key.kind, hash) {
+        (KeyKind::P521, b"sha512") => match VerifyingKey::from_sec1_bytes(key.bits) {
+            Ok(key) => {
+                Signature::from_der(signature).is_ok_and(|signature| key.verify(text, &signature).is_ok())
+            }
+            Err(_) => return Ok(Err("Failed to initialize digest verify.".to_string())),
+        },
+        _ => {
+            let algorithm = key.algorithm(hash).ok_or(Status::Unimplemented)?;
+            UnparsedPublicKey::new(algorithm, key.bits).verify(text, signature).is_ok()
+        }
+    };
+    Ok(if holds { Ok(()) } else { Err("Failed to verify digest. Error code: 0".to_string()) })
 }
 
 /// A SubjectPublicKeyInfo, taken apart.

@@ -153,10 +153,18 @@ pub enum Algorithm {
     RS384,
     /// RSA PKCS #1 v1.5 with SHA-512.
     RS512,
+    /// RSA-PSS with SHA-256, on keys of up to 4096 bits. Some ten times dearer than RS256, once for each token.
+    PS256,
+    /// RSA-PSS with SHA-384.
+    PS384,
+    /// RSA-PSS with SHA-512.
+    PS512,
     /// ECDSA on P-256 with SHA-256.
     ES256,
     /// ECDSA on P-384 with SHA-384.
     ES384,
+    /// ECDSA on P-521 with SHA-512.
+    ES512,
     /// Ed25519.
     EdDSA,
     /// HMAC with SHA-256: whoever can check a token can make one.
