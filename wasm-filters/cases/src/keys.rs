@@ -98,6 +98,15 @@ impl Keys {
         json!({ "keys": [self.rsa_jwk("rs"), self.rsa_jwk("rs-2")] })
     }
 
+    /// A key set with the RSA key alone, with or without an id.
+    pub(crate) fn one_key(&self, id: Option<&str>) -> Value {
+        let mut key = self.rsa_jwk(id.unwrap_or_default());
+        if let (None, Some(key)) = (id, key.as_object_mut()) {
+            key.remove("kid");
+        }
+        json!({ "keys": [key] })
+    }
+
     /// Modulus of the RSA key, which an attacker knows, and may try as an HMAC secret.
     pub(crate) fn rsa_modulus(&self) -> Vec<u8> {
         self.rsa_public().n

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tollgate_filter_config::AuthProvider;
 
-use super::{alice, bearer, config, invalid_token, jwt, tokens};
+use super::{alice, api_keys, bearer, config, invalid_token, jwt, tokens};
 use crate::case::{Case, Expect, Step};
 use crate::keys::Keys;
 use crate::token::Token;
@@ -98,6 +98,31 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
                 .header("accept", "text/html")],
         ),
     ];
+    let or_key = |optional: bool| {
+        let key = AuthProvider::ApiKey(api_keys(None));
+        let mut config = config([AuthProvider::Jwt(jwt(Some(keys.jwks()))), key]);
+        config.policies.values_mut().for_each(|policy| policy.optional = optional);
+        config
+    };
+    let key = |expect| Step::on("main", expect).header("x-api-key", "good-key");
+    let bob =
+        || Expect::passes().upstream("x-consumer-id", "bob").no_upstream("x-plan").no_upstream("x-tenant");
+    cases.extend([
+        Case::auth(
+            "claim headers of the client go where its credential has no claims",
+            or_key(false),
+            [spoof(key(bob())), bytes(key(bob()))],
+        ),
+        Case::auth(
+            "claim headers of the client go where nobody is known",
+            or_key(true),
+            [
+                spoof(Step::on("main", nobody())),
+                bytes(Step::on("main", nobody())),
+                spoof(bearer(&good, alice())),
+            ],
+        ),
+    ]);
     let claim = |name: &str, token: Token, expect: Expect| {
         Case::auth(name, tokens(keys), [spoof(bearer(token.sign_rsa(keys), expect))])
     };
@@ -116,6 +141,16 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
             "a claim that is missing removes its header",
             token().claim("plan", Value::Null),
             Expect::passes().no_upstream("x-plan"),
+        ),
+        claim(
+            "a claim that is null removes its header",
+            token().claim("plan", json!({ "name": null })),
+            Expect::passes().no_upstream("x-plan").no_upstream("x-tenant"),
+        ),
+        claim(
+            "claims without the object that one is in remove its header",
+            token().claim("plan", "gold"),
+            Expect::passes().no_upstream("x-plan").no_upstream("x-tenant"),
         ),
         claim(
             "a claim that would end the header line is left out",

@@ -125,6 +125,24 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
         NO_KEY,
     ));
 
+    for (name, id) in [
+        ("an unknown key id is refused where one key would fit", Some("rs")),
+        ("a key id is refused where the one key that would fit has none", None),
+    ] {
+        let config = config([AuthProvider::Jwt(jwt(Some(keys.one_key(id))))]);
+        let token = |kid: &str| Token::new("RS256", kid, now).sign_rsa(keys);
+        let named = if id.is_some() { token("rs") } else { unnamed.sign_rsa(keys) };
+        let refused = || invalid_token(NO_KEY);
+        let steps = [
+            bearer(token("nobody"), refused()),
+            // Neither does it once the key was used.
+            bearer(named, alice()),
+            bearer(token("nobody"), refused()),
+            bearer(token(""), refused()),
+        ];
+        cases.push(Case::auth(name, config, steps));
+    }
+
     let unfetched = config([AuthProvider::Jwt(jwt(None))]);
     let step =
         bearer(good.sign_rsa(keys), Expect::refused(503, "jwks_unavailable").client("retry-after", "1"));
