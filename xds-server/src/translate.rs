@@ -37,6 +37,7 @@ mod listener;
 mod module;
 mod proto;
 mod quota;
+mod requirement;
 mod route;
 mod runtime;
 mod secret;
@@ -180,7 +181,7 @@ pub fn clusters_of(gateway: &Gateway, listener: &Listener) -> BTreeSet<Name> {
         routes.flat_map(|route| &route.to).map(|destination| destination.cluster.clone()).collect();
     for name in policies_of(listener).0 {
         let policy = gateway.policies.auth.get(&name);
-        for provider in policy.into_iter().flat_map(|policy| &policy.any_of) {
+        for provider in policy.into_iter().flat_map(|policy| policy.providers().1) {
             if let AuthProvider::ApiKey(keys) = provider {
                 names.extend(keys.introspection.as_ref().map(|introspection| introspection.cluster.clone()));
             }
@@ -200,7 +201,7 @@ fn asks_quota(group: &str, gateway: &Gateway) -> bool {
 fn asks_what_is_revoked(group: &str, gateway: &Gateway) -> bool {
     let names = listeners(group, gateway).flat_map(|(_, listener)| policies_of(listener).0);
     let mut policies = names.filter_map(|name| gateway.policies.auth.get(&name));
-    policies.any(|policy| policy.any_of.iter().any(|provider| provider.revocations().is_some()))
+    policies.any(|policy| policy.providers().1.iter().any(|provider| provider.revocations().is_some()))
 }
 
 /// Auth and rate limit policies that the listener's routes use.

@@ -1,5 +1,7 @@
 //! Cases of the auth filter, by what is presented; here is the configuration they share.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use tollgate_filter_config::{
     Algorithm, ApiKey, ApiKeyProvider, AuthConfig, AuthPolicy, AuthProvider, ClaimToHeader, Introspection,
@@ -10,11 +12,13 @@ use crate::case::{Case, Expect, INTROSPECTION_AUTHORITY, INTROSPECTION_CLUSTER, 
 use crate::keys::{Keys, sha256_hex};
 use crate::token::{AUDIENCE, ISSUER};
 
+mod all_of;
 mod api_key;
 mod claims;
 mod identity;
 mod introspection;
 mod passing;
+mod requirement;
 mod signature;
 
 /// All of them.
@@ -25,6 +29,8 @@ pub(crate) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
     cases.extend(api_key::cases(keys, now));
     cases.extend(introspection::cases(keys, now));
     cases.extend(passing::cases(keys, now));
+    cases.extend(requirement::cases(keys, now));
+    cases.extend(all_of::cases(keys, now));
     cases
 }
 
@@ -33,6 +39,7 @@ fn config(any_of: impl IntoIterator<Item = AuthProvider>) -> AuthConfig {
     let policy = AuthPolicy {
         realm: "tollgate".to_owned(),
         any_of: any_of.into_iter().collect(),
+        all_of: Vec::new(),
         optional: false,
         on_failure: OnFailure::Deny,
     };
@@ -42,6 +49,7 @@ fn config(any_of: impl IntoIterator<Item = AuthProvider>) -> AuthConfig {
         claims: Vec::new(),
         policies: [("p".to_owned(), policy)].into(),
         revocations: None,
+        requirements: BTreeMap::new(),
     }
 }
 

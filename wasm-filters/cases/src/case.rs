@@ -150,6 +150,7 @@ impl Case {
             claims: Vec::new(),
             policies: BTreeMap::new(),
             revocations: None,
+            requirements: BTreeMap::new(),
         };
         let (auth, rate_limit) = match self.config.clone() {
             Config::Auth(auth) => (auth, RateLimitConfig { policies: BTreeMap::new(), quota: None }),
@@ -174,8 +175,13 @@ impl Case {
     }
 
     pub(crate) fn auth(name: &str, config: AuthConfig, steps: impl IntoIterator<Item = Step>) -> Self {
-        let routes =
-            vec![Route::new("main", "auth=p"), Route::new("open", ""), Route::new("stray", "auth=gone")];
+        let routes = vec![
+            Route::new("main", "auth=p"),
+            Route::new("required", "auth=p/r"),
+            Route::new("open", ""),
+            Route::new("stray", "auth=gone"),
+            Route::new("lost", "auth=p/gone"),
+        ];
         Self {
             name: name.to_owned(),
             config: Config::Auth(config),

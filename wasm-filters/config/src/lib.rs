@@ -51,9 +51,22 @@ pub struct AuthConfig {
     /// Who is asked what was revoked. `None` where no provider has a list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocations: Option<RevocationService>,
+    /// What routes require beyond their policy, by name, as routes refer to it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requirements: BTreeMap<String, Requirement>,
 }
 
-/// How one group of routes is authenticated.
+/// What a route requires of its callers: of API keys by their claims, as of tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Requirement {
+    /// Scopes that must all be there; else 403 `insufficient_scope`.
+    pub scopes: Vec<String>,
+    /// Claims that must have one of the values; else 403 `insufficient_claims`.
+    pub claims: Vec<RequiredClaim>,
+}
+
+/// How one group of routes is authenticated: by exactly one of `any_of` and `all_of`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AuthPolicy {
@@ -61,7 +74,12 @@ pub struct AuthPolicy {
     pub realm: String,
     /// The first provider whose credential is present decides; a bad credential is never retried with the
     /// next provider of another kind. JWT providers are told apart by issuer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any_of: Vec<AuthProvider>,
+    /// The credential of every provider must hold. The first says who calls, and its scopes and claims count; the others
+    /// add their claim headers. No two read the same header.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub all_of: Vec<AuthProvider>,
     /// Whether a request without a credential passes, as nobody's. A bad credential is refused all the same.
     pub optional: bool,
     /// What happens to a request whose credential can't be checked, as what that takes is away.

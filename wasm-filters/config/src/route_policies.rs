@@ -4,6 +4,8 @@
 //! times as much, more than all that the filter reads of the request.
 
 /// A route, whom it asks, and its policies: `api/GET /v1/*;plugin=public/gateway,auth=consumers,rate_limit=per-consumer`.
+/// What the route requires beyond its auth policy stands behind it (`auth=consumers/NAME`), so that a filter which knows no
+/// requirements takes both for the name of a policy that it doesn't know, and lets nobody through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoutePolicies<'a> {
     /// What the route is called, for keys and counters. Any text.
@@ -12,6 +14,8 @@ pub struct RoutePolicies<'a> {
     pub plugin: &'a str,
     /// Name in [`crate::AuthConfig::policies`].
     pub auth: Option<&'a str>,
+    /// Name in [`crate::AuthConfig::requirements`]; only with `auth`.
+    pub requirement: Option<&'a str>,
     /// Name in [`crate::RateLimitConfig::policies`].
     pub rate_limit: Option<&'a str>,
 }
@@ -25,7 +29,13 @@ impl<'a> RoutePolicies<'a> {
         for (kind, name) in told.split(',').filter_map(|pair| pair.split_once('=')) {
             match kind {
                 "plugin" => policies.plugin = name,
-                "auth" => policies.auth = Some(name),
+                "auth" => {
+                    let (name, requirement) = match name.split_once('/') {
+                        Some((name, requirement)) => (name, Some(requirement)),
+                        None => (name, None),
+                    };
+                    (policies.auth, policies.requirement) = (Some(name), requirement);
+                }
                 "rate_limit" => policies.rate_limit = Some(name),
                 _ => {}
             }
@@ -39,9 +49,14 @@ impl<'a> RoutePolicies<'a> {
         told.strip_prefix(b"plugin=")?.split(|byte| *byte == b',').next()
     }
 
-    /// The route's name in Envoy. Names of plugins and policies hold no `;`, `,` or `=` (xds-server checks them).
+    /// The route's name in Envoy. Names of plugins and policies hold no `;`, `,` or `=`, and those of policies no `/`
+    /// (xds-server checks them). A requirement without a policy names one that nobody has.
     pub fn render(&self) -> String {
-        let policies = [("auth", self.auth), ("rate_limit", self.rate_limit)];
+        let auth = match (self.auth, self.requirement) {
+            (auth, Some(requirement)) => Some(format!("{}/{requirement}", auth.unwrap_or_default())),
+            (auth, None) => auth.map(str::to_owned),
+        };
+        let policies = [("auth", auth.as_deref()), ("rate_limit", self.rate_limit)];
         let policies = policies.into_iter().filter_map(|(kind, name)| Some(format!(",{kind}={}", name?)));
         format!("{};plugin={}{}", self.route, self.plugin, policies.collect::<String>())
     }
@@ -56,12 +71,30 @@ mod tests {
         for policies in [
             RoutePolicies { plugin: "p/g", ..RoutePolicies::default() },
             RoutePolicies { plugin: "p", auth: Some("a"), ..RoutePolicies::default() },
-            RoutePolicies { plugin: "p", route: "api/GET /v1/*", auth: Some("a-b"), rate_limit: Some("r_1") },
+            RoutePolicies {
+                plugin: "p",
+                auth: Some("a"),
+                requirement: Some("0f"),
+                ..RoutePolicies::default()
+            },
+            RoutePolicies {
+                plugin: "p",
+                auth: Some(""),
+                requirement: Some("0f"),
+                ..RoutePolicies::default()
+            },
+            RoutePolicies {
+                plugin: "p",
+                route: "api/GET /v1/*",
+                auth: Some("a-b"),
+                requirement: Some("0f"),
+                rate_limit: Some("r_1"),
+            },
             RoutePolicies {
                 route: "~ /a{1,2}%2c ?q=x;plugin=y,auth=none;\r\n é ",
                 plugin: "p/g",
-                auth: None,
                 rate_limit: Some("r.1"),
+                ..RoutePolicies::default()
             },
         ] {
             let name = policies.render();
@@ -83,5 +116,12 @@ mod tests {
     fn unknown_kinds_and_noise_are_passed_over() {
         let policies = RoutePolicies::parse("r;new=x,,auth=a,=,broken").unwrap();
         assert_eq!(policies, RoutePolicies { route: "r", auth: Some("a"), ..RoutePolicies::default() });
+    }
+
+    #[test]
+    fn a_requirement_without_a_policy_is_not_lost() {
+        let name = RoutePolicies { requirement: Some("0f"), ..RoutePolicies::default() }.render();
+        assert_eq!(name, ";plugin=,auth=/0f");
+        assert_eq!(RoutePolicies::parse(&name).unwrap().auth, Some(""));
     }
 }

@@ -1,10 +1,10 @@
 //! Who may pass, and as whom: the decision of the auth filter.
 //!
 //! ```text
-//! route's policy + headers ─► first provider whose credential is present
+//! route's policy + headers ─► first provider whose credential is present, or all of them
 //!    ├─ JWT:     cache ─► form ─► issuer ─► time, audience ─► key ─► signature ─► scopes
 //!    └─ API key: configured ─► remembered ─► introspection (the caller asks, then `resume`s)
-//! ─► allow (headers to remove, identity to set) or a response
+//! ─► what the route requires ─► allow (headers to remove, identity to set) or a response
 //! ```
 //!
 //! Headers that state an identity are the filter's alone: what the client sent under those names goes on
@@ -20,8 +20,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tollgate_filter_config::{
-    AuthConfig, AuthProvider, CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_TYPE_HEADER, Introspection,
-    OnFailure, RevocationService,
+    AuthConfig, AuthProvider, CONSUMER_HEADER, CREDENTIAL_ID_HEADER, CREDENTIAL_TYPE_HEADER,
+    RevocationService,
 };
 
 use crate::api_key::{self, Answer, KeyHash, KeyRing, Lookup};
@@ -32,18 +32,26 @@ use crate::revocations::Revocations;
 use crate::signature::HostVerifier;
 use crate::{ConfigError, config_error};
 
+mod gate;
 mod identity;
 mod kept;
+mod pending;
 mod policy;
 mod refusal;
+mod requirement;
 #[cfg(test)]
 mod tests;
 mod token;
 
+use gate::Gate;
+pub use gate::Guard;
 pub use identity::{Identity, UnusableSubject};
 pub use kept::{ClaimNames, KeptClaim, KeptClaims};
+pub use pending::Pending;
+use pending::SoFar;
 use policy::{Credential, Kind, Policy, Provider};
-use refusal::Refusal;
+use refusal::{Challenges, Refusal};
+use requirement::Requirement;
 use token::Verified;
 
 /// Verified tokens remembered in each of two generations. With [`crate::jwt::MAX_TOKEN_BYTES`] that is
@@ -57,6 +65,7 @@ pub struct Authenticator {
     /// Every header that states an identity, under any policy.
     identity_headers: Vec<String>,
     policies: BTreeMap<String, Policy>,
+    requirements: BTreeMap<String, Requirement>,
     /// By the whole token, so that no hash stands between a forged token and a good one.
     tokens: RefCell<Cache<Rc<Verified>>>,
     revocation_service: Option<RevocationService>,
@@ -71,7 +80,7 @@ pub enum Decision<'h> {
     /// It is answered here.
     Deny(LocalResponse),
     /// Ask the introspection service, then call [`Authenticator::resume`].
-    Introspect(Pending),
+    Introspect(Box<Pending>),
 }
 
 /// How a request goes on. Headers are removed first, then set.
@@ -85,23 +94,6 @@ pub struct Allowed<'h> {
     pub cached: bool,
     /// Whether it goes on though its credential could not be checked.
     pub failed_open: bool,
-}
-
-/// A request that waits for introspection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    policy: String,
-    provider: usize,
-    hash: KeyHash,
-    /// Where to ask.
-    pub introspection: Introspection,
-}
-
-impl Pending {
-    /// Body of the call.
-    pub fn body(&self) -> String {
-        api_key::request_body(&self.hash)
-    }
 }
 
 impl Authenticator {
@@ -118,12 +110,21 @@ impl Authenticator {
         if let Some(index) = config.claims.iter().position(String::is_empty) {
             return Err(ConfigError::new(format!("claims[{index}]"), "is empty"));
         }
-        let keep = ClaimNames::new(config.claims.iter().map(String::as_str));
-        let mut policies = BTreeMap::new();
-        for (number, (name, policy)) in (0..).zip(&config.policies) {
-            let path = format!("policies.{name}");
-            policies.insert(name.clone(), Policy::new(policy, number, &keep, seed, &path)?);
-            for provider in &policy.any_of {
+        let mut requirements = BTreeMap::new();
+        for (name, requirement) in &config.requirements {
+            let path = format!("requirements.{name}");
+            requirements.insert(name.clone(), Requirement::new(requirement, &path)?);
+        }
+        let required = || requirements.values();
+        let claims = config.claims.iter().map(String::as_str);
+        let keep = ClaimNames::new(claims.chain(required().flat_map(Requirement::claims)))
+            .and_scopes(required().flat_map(Requirement::scopes));
+        let (mut policies, mut scope) = (BTreeMap::new(), 0_u32);
+        for (name, policy) in &config.policies {
+            let compiled = Policy::new(policy, scope, &keep, seed, &format!("policies.{name}"))?;
+            scope = scope.saturating_add(compiled.providers.len() as u32);
+            policies.insert(name.clone(), compiled);
+            for provider in policy.any_of.iter().chain(&policy.all_of) {
                 if let AuthProvider::Jwt(jwt) = provider {
                     identity_headers.extend(jwt.claims_to_headers.iter().map(|claim| claim.header.clone()));
                 }
@@ -135,6 +136,7 @@ impl Authenticator {
             trust_identity_headers: config.trust_identity_headers,
             identity_headers,
             policies,
+            requirements,
             tokens: RefCell::new(Cache::new(TOKENS_PER_GENERATION, seed)),
             revocation_service: config.revocations.clone(),
             revocations: Rc::default(),
@@ -151,56 +153,85 @@ impl Authenticator {
         self.revocation_service.as_ref()
     }
 
-    /// Decides on a request with `headers` on a route with `policy`, at `now` (since the epoch).
+    /// Decides on a request with `headers` on a route with `guard`, at `now` (since the epoch).
     pub fn decide<'h>(
         &self,
-        policy: Option<&str>,
+        guard: Option<Guard<'_>>,
         headers: &HeaderMap<'h>,
         now: Duration,
         host: &dyn HostVerifier,
     ) -> Decision<'h> {
-        let Some(name) = policy else {
+        let Some(guard) = guard else {
             return self.allow(None, headers, None, false);
         };
-        let Some(policy) = self.policies.get(name) else {
+        let Some(gate) = self.gate(guard) else {
             return unknown_policy();
         };
+        let policy = gate.policy;
+        if policy.all {
+            return self.decide_all(gate, headers, now, host);
+        }
         for (index, provider) in policy.providers.iter().enumerate() {
-            let refuse = |refusal| self.refuse(policy, provider, headers, &refusal);
             let credential = match provider.find(headers) {
                 Credential::Absent => continue,
-                Credential::Repeated => return refuse(Refusal::Repeated),
+                Credential::Repeated => return self.refuse(gate, index, headers, &Refusal::Repeated),
                 Credential::Present(credential) => credential,
             };
-            return match &provider.kind {
-                Kind::Jwt { .. } => match self.check_token(policy, provider, credential, now, host) {
-                    Ok((decider, identity, cached)) => {
-                        self.allow(Some((policy, decider)), headers, Some(identity), cached)
-                    }
-                    Err(refusal) => refuse(refusal),
-                },
-                Kind::ApiKey(ring) => match check_key(ring, credential, now) {
-                    Ok(Checked::Known(identity, _)) if self.is_revoked(&identity) => refuse(revoked_key()),
-                    Ok(Checked::Known(identity, cached)) => {
-                        self.allow(Some((policy, provider)), headers, Some(identity), cached)
-                    }
-                    Ok(Checked::Ask(hash, introspection)) => Decision::Introspect(Pending {
-                        policy: name.to_owned(),
-                        provider: index,
-                        hash,
-                        introspection: introspection.clone(),
-                    }),
-                    Err(refusal) => refuse(refusal),
-                },
+            return match self.check(policy, provider, credential, now, host) {
+                Ok(Checked::Known(decider, identity, cached)) => {
+                    self.pass(gate, decider.unwrap_or(index), headers, identity, cached)
+                }
+                Ok(Checked::Ask(hash)) => {
+                    self.proceed(gate, headers, SoFar { asks: vec![(index, hash)], ..SoFar::default() })
+                }
+                Err(refusal) => self.refuse(gate, index, headers, &refusal),
             };
         }
-        match policy.optional {
-            true => self.allow(None, headers, None, false),
-            false => Decision::Deny(policy.challenges.response(&Refusal::Missing, None)),
-        }
+        self.nobody(gate, headers, &policy.challenges)
     }
 
-    /// Decides on a request whose introspection ended; `answer` is `None` where it failed or timed out.
+    /// Decides where every provider's credential must hold. All are there before any is checked, and those that can be
+    /// checked here are before any is asked about.
+    fn decide_all<'h>(
+        &self,
+        gate: Gate<'_>,
+        headers: &HeaderMap<'h>,
+        now: Duration,
+        host: &dyn HostVerifier,
+    ) -> Decision<'h> {
+        let providers = &gate.policy.providers;
+        let (mut found, mut missing) = (Vec::with_capacity(providers.len()), Vec::new());
+        for (index, provider) in providers.iter().enumerate() {
+            match provider.find(headers) {
+                Credential::Absent => missing.push(provider.scheme.clone()),
+                Credential::Repeated => return self.refuse(gate, index, headers, &Refusal::Repeated),
+                Credential::Present(credential) => found.push((index, provider, credential)),
+            }
+        }
+        if found.is_empty() {
+            return self.nobody(gate, headers, &gate.policy.challenges);
+        }
+        if !missing.is_empty() {
+            let challenges = gate.policy.challenges.of(missing);
+            return Decision::Deny(challenges.response(&Refusal::Missing, None));
+        }
+        let mut so_far = SoFar::default();
+        for (index, provider, credential) in found {
+            match self.check(gate.policy, provider, credential, now, host) {
+                Ok(Checked::Known(_, identity, cached)) => {
+                    so_far.known.push((index, identity));
+                    so_far.fresh |= !cached;
+                }
+                Ok(Checked::Ask(hash)) => so_far.asks.push((index, hash)),
+                Err(refusal) if gate.lets_pass(&refusal) => so_far.failed = Some((index, refusal)),
+                Err(refusal) => return self.refuse(gate, index, headers, &refusal),
+            }
+        }
+        self.proceed(gate, headers, so_far)
+    }
+
+    /// Decides on a request whose introspection ended; `answer` is `None` where it failed or timed out. It may be that
+    /// another key is to be asked about.
     pub fn resume<'h>(
         &self,
         pending: &Pending,
@@ -208,76 +239,162 @@ impl Authenticator {
         answer: Option<&Answer>,
         now: Duration,
     ) -> Decision<'h> {
-        let Some(policy) = self.policies.get(&pending.policy) else {
+        let guard = Guard { policy: &pending.policy, requirement: pending.requirement.as_deref() };
+        let Some(gate) = self.gate(guard) else {
             return unknown_policy();
         };
-        let Some((provider, Kind::ApiKey(ring))) =
-            policy.providers.get(pending.provider).map(|p| (p, &p.kind))
-        else {
+        let index = pending.provider;
+        let Some(Kind::ApiKey(ring)) = gate.policy.providers.get(index).map(|p| &p.kind) else {
             return unknown_policy();
         };
-        let refuse = |refusal| self.refuse(policy, provider, headers, &refusal);
-        let Some(answer) = answer else {
-            return refuse(Refusal::Unavailable(
-                "introspection_unavailable",
-                "the API key cannot be checked now",
-            ));
-        };
-        match ring.remember(&pending.hash, answer, now) {
+        let mut so_far = SoFar { fresh: true, ..pending.so_far.clone() };
+        match answer.map(|answer| ring.remember(&pending.hash, answer, now)) {
             // It was active when introspection was asked.
-            Some(identity) if self.is_revoked(&identity) => refuse(revoked_key()),
-            Some(identity) => self.allow(Some((policy, provider)), headers, Some(identity), false),
-            None => refuse(unknown_key()),
+            Some(Some(identity)) if self.is_revoked(&identity) => {
+                return self.refuse(gate, index, headers, &revoked_key());
+            }
+            Some(Some(identity)) => so_far.known.push((index, identity)),
+            Some(None) => return self.refuse(gate, index, headers, &unknown_key()),
+            None => {
+                let refusal =
+                    Refusal::Unavailable("introspection_unavailable", "the API key cannot be checked now");
+                if !gate.lets_pass(&refusal) {
+                    return self.refuse(gate, index, headers, &refusal);
+                }
+                so_far.failed = Some((index, refusal));
+            }
         }
+        self.proceed(gate, headers, so_far)
     }
 
-    /// The provider that decided, whose the token is, and whether it was remembered.
-    fn check_token<'a>(
+    /// Asks about the next key, or decides where there is none.
+    fn proceed<'h>(&self, gate: Gate<'_>, headers: &HeaderMap<'h>, mut so_far: SoFar) -> Decision<'h> {
+        if !so_far.asks.is_empty() {
+            let (provider, hash) = so_far.asks.remove(0);
+            let kind = gate.policy.providers.get(provider).map(|provider| &provider.kind);
+            let Some(Kind::ApiKey(ring)) = kind else { return unknown_policy() };
+            let Some(introspection) = ring.introspection().cloned() else { return unknown_policy() };
+            let (policy, requirement) = (gate.guard.policy, gate.guard.requirement);
+            return Decision::Introspect(Box::new(Pending {
+                policy: policy.to_owned(),
+                requirement: requirement.map(str::to_owned),
+                provider,
+                hash,
+                so_far,
+                introspection,
+            }));
+        }
+        if let Some((provider, refusal)) = &so_far.failed {
+            return self.refuse(gate, *provider, headers, refusal);
+        }
+        so_far.known.sort_by_key(|(provider, _)| *provider);
+        let mut known = so_far.known.into_iter();
+        let Some((first, identity)) = known.next() else { return unknown_policy() };
+        let identity = match known.as_slice() {
+            [] => identity,
+            others => Rc::new(identity.and(others.iter().map(|(_, identity)| &**identity))),
+        };
+        self.pass(gate, first, headers, identity, !so_far.fresh)
+    }
+
+    /// `None` where one of the names is not known.
+    fn gate<'a>(&'a self, guard: Guard<'a>) -> Option<Gate<'a>> {
+        let requirement = match guard.requirement {
+            None => None,
+            Some(name) => Some(self.requirements.get(name)?),
+        };
+        Some(Gate { guard, policy: self.policies.get(guard.policy)?, requirement })
+    }
+
+    /// What is known of a credential that came to `provider`.
+    fn check(
         &self,
-        policy: &'a Policy,
-        first: &Provider,
-        token: &[u8],
+        policy: &Policy,
+        provider: &Provider,
+        credential: &[u8],
         now: Duration,
         host: &dyn HostVerifier,
-    ) -> Result<(&'a Provider, Rc<Identity>, bool), Refusal> {
-        let remembered = self.tokens.borrow_mut().get(policy.number, token);
-        let cached = remembered.is_some();
-        let verified = match remembered {
-            Some(verified) => verified,
-            None => {
-                let verified = Rc::new(token::verify(policy, first, token, now, host)?);
-                self.tokens.borrow_mut().insert(policy.number, token, Rc::clone(&verified));
-                verified
-            }
+    ) -> Result<Checked, Refusal> {
+        let (checked, revoked): (_, fn() -> Refusal) = match &provider.kind {
+            Kind::Jwt { .. } => (self.check_token(policy, provider, credential, now, host)?, revoked_token),
+            Kind::ApiKey(ring) => (check_key(ring, credential, now)?, revoked_key),
         };
-        let Some((provider, Kind::Jwt { config, .. })) =
-            policy.providers.get(verified.provider).map(|p| (p, &p.kind))
-        else {
-            return Err(Refusal::Invalid("the token's issuer is not accepted".to_owned()));
-        };
-        let identity = verified.identity(config, now)?;
-        if self.is_revoked(&identity) {
-            return Err(Refusal::Invalid("the token was revoked".to_owned()));
+        match &checked {
+            Checked::Known(_, identity, _) if self.is_revoked(identity) => Err(revoked()),
+            _ => Ok(checked),
         }
-        Ok((provider, identity, cached))
     }
 
     fn is_revoked(&self, identity: &Identity) -> bool {
         self.revocations.borrow().refuse(&identity.revocable)
     }
 
+    fn check_token(
+        &self,
+        policy: &Policy,
+        first: &Provider,
+        token: &[u8],
+        now: Duration,
+        host: &dyn HostVerifier,
+    ) -> Result<Checked, Refusal> {
+        let remembered = self.tokens.borrow_mut().get(first.scope, token);
+        let cached = remembered.is_some();
+        let verified = match remembered {
+            Some(verified) => verified,
+            None => {
+                let verified = Rc::new(token::verify(policy, first, token, now, host)?);
+                self.tokens.borrow_mut().insert(first.scope, token, Rc::clone(&verified));
+                verified
+            }
+        };
+        let decider = policy.providers.get(verified.provider).map(|provider| &provider.kind);
+        let Some(Kind::Jwt { config, .. }) = decider else {
+            return Err(Refusal::Invalid("the token's issuer is not accepted".to_owned()));
+        };
+        Ok(Checked::Known(Some(verified.provider), verified.identity(config, now)?, cached))
+    }
+
+    /// Lets the caller on, if it is one that the route is for. `decider` is the provider whose credential says who calls.
+    fn pass<'h>(
+        &self,
+        gate: Gate<'_>,
+        decider: usize,
+        headers: &HeaderMap<'h>,
+        identity: Rc<Identity>,
+        cached: bool,
+    ) -> Decision<'h> {
+        if let Some(Err(refusal)) = gate.requirement.map(|requirement| requirement.check(&identity)) {
+            return self.refuse(gate, decider, headers, &refusal);
+        }
+        self.allow(gate.decided_by(decider), headers, Some(identity), cached)
+    }
+
+    /// Decides on a request without any credential.
+    fn nobody<'h>(&self, gate: Gate<'_>, headers: &HeaderMap<'h>, challenges: &Challenges) -> Decision<'h> {
+        // Nobody has no scopes and no claims.
+        match gate.policy.optional && gate.requirement.is_none() {
+            true => self.allow(None, headers, None, false),
+            false => Decision::Deny(challenges.response(&Refusal::Missing, None)),
+        }
+    }
+
     /// Refuses the credential of `provider`, unless it is that it can't be checked, and the policy lets such pass.
     fn refuse<'h>(
         &self,
-        policy: &Policy,
-        provider: &Provider,
+        gate: Gate<'_>,
+        provider: usize,
         headers: &HeaderMap<'h>,
         refusal: &Refusal,
     ) -> Decision<'h> {
-        let passes = policy.on_failure == OnFailure::Allow && matches!(refusal, Refusal::Unavailable(..));
-        match self.allow(Some((policy, provider)), headers, None, false) {
-            Decision::Allow(allowed) if passes => Decision::Allow(Allowed { failed_open: true, ..allowed }),
-            _ => Decision::Deny(policy.challenges.response(refusal, Some(&provider.scheme))),
+        let decided = gate.decided_by(provider);
+        match self.allow(decided, headers, None, false) {
+            Decision::Allow(allowed) if gate.lets_pass(refusal) => {
+                Decision::Allow(Allowed { failed_open: true, ..allowed })
+            }
+            _ => {
+                let scheme = decided.map(|(_, provider)| &provider.scheme);
+                Decision::Deny(gate.policy.challenges.response(refusal, scheme))
+            }
         }
     }
 
@@ -321,21 +438,29 @@ fn is_spent(policy: &Policy, decider: &Provider, name: &[u8], headers: &HeaderMa
     policy.providers.iter().filter(holds_credential).any(|provider| !provider.forward)
 }
 
-enum Checked<'a> {
-    Known(Rc<Identity>, bool),
-    Ask(KeyHash, &'a Introspection),
+/// What is known of a credential that is not refused.
+enum Checked {
+    /// It is good: the provider that found it so, where that may be another than it came to; whose it is; whether that was
+    /// known before.
+    Known(Option<usize>, Rc<Identity>, bool),
+    /// Introspection must be asked.
+    Ask(KeyHash),
 }
 
-fn check_key<'a>(ring: &'a KeyRing, key: &[u8], now: Duration) -> Result<Checked<'a>, Refusal> {
+fn check_key(ring: &KeyRing, key: &[u8], now: Duration) -> Result<Checked, Refusal> {
     if key.len() > api_key::MAX_KEY_BYTES {
         return Err(Refusal::Invalid("the API key is too long".to_owned()));
     }
     let hash = api_key::hash(key);
-    match (ring.look_up(&hash, now), ring.introspection()) {
-        (Lookup::Known(identity, cached), _) => Ok(Checked::Known(identity, cached)),
-        (Lookup::Ask, Some(introspection)) => Ok(Checked::Ask(hash, introspection)),
-        (Lookup::Ask, None) | (Lookup::Unknown(_), _) => Err(unknown_key()),
+    match ring.look_up(&hash, now) {
+        Lookup::Known(identity, cached) => Ok(Checked::Known(None, identity, cached)),
+        Lookup::Ask => Ok(Checked::Ask(hash)),
+        Lookup::Unknown(_) => Err(unknown_key()),
     }
+}
+
+fn revoked_token() -> Refusal {
+    Refusal::Invalid("the token was revoked".to_owned())
 }
 
 fn revoked_key() -> Refusal {

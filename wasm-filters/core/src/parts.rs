@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use tollgate_filter_config::{GatewayConfig, RoutePolicies};
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Guard};
 use crate::cache::Cache;
 use crate::rate_limit::Limiter;
 use crate::tally::Tally;
@@ -31,12 +31,21 @@ pub struct Parts {
 pub struct Route {
     /// Who may call it.
     pub auth: Option<String>,
+    /// What is required of them beyond that.
+    pub requirement: Option<String>,
     /// How often.
     pub rate_limit: Option<String>,
     /// What it is called.
     pub name: String,
     /// What was decided since it was last counted.
     pub tally: Tally,
+}
+
+impl Route {
+    /// Who may take it; `None` where everybody may.
+    pub fn guard(&self) -> Option<Guard<'_>> {
+        Some(Guard { policy: self.auth.as_deref()?, requirement: self.requirement.as_deref() })
+    }
 }
 
 impl Parts {
@@ -75,6 +84,7 @@ impl Parts {
         let policies = RoutePolicies::parse(std::str::from_utf8(name).ok()?)?;
         let route = Rc::new(Route {
             auth: policies.auth.map(str::to_owned),
+            requirement: policies.requirement.map(str::to_owned),
             rate_limit: policies.rate_limit.map(str::to_owned),
             name: policies.route.to_owned(),
             tally: Tally::default(),
@@ -109,6 +119,10 @@ mod tests {
             assert_eq!(route("api;plugin=p,auth=a,rate_limit=b").auth.as_deref(), Some("a"));
             assert_eq!(route("api;plugin=p,auth=b,rate_limit=b").auth.as_deref(), Some("b"));
             assert_eq!(route("api/a,b;c;plugin=p,auth=b").name, "api/a,b;c");
+            assert_eq!(route("api;plugin=p,auth=b").guard(), Some("b".into()));
+            let guard = Guard { policy: "b", requirement: Some("r") };
+            assert_eq!(route("api;plugin=p,auth=b/r").guard(), Some(guard));
+            assert_eq!(route("api;plugin=p,rate_limit=b").guard(), None);
             assert!(parts.route(b"api\xff;plugin=p").is_none() && parts.route(b"api").is_none());
         }
     }

@@ -156,6 +156,7 @@ mod tests {
     fn route(policy: &str, name: &str) -> Rc<Route> {
         Rc::new(Route {
             auth: Some("who".into()),
+            requirement: None,
             rate_limit: Some(policy.into()),
             name: name.into(),
             tally: Tally::default(),

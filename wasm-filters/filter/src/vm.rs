@@ -54,7 +54,7 @@ enum Stream {
 struct Waiting {
     plugin: Rc<Plugin>,
     route: Rc<Route>,
-    pending: Pending,
+    pending: Box<Pending>,
     headers: Vec<u8>,
 }
 
@@ -177,24 +177,8 @@ impl<K: Kind> Vm<K> {
         let auth = plugin.parts.auth.as_ref()?;
         let now = route.auth.as_ref().map(|_| host::now());
         let at = now.unwrap_or_default();
-        match auth.decide(route.auth.as_deref(), &headers, at, &BoringSsl) {
-            Decision::Introspect(pending) => match host::ask(&pending) {
-                Ok(call) => {
-                    self.counters.add(Count::Introspections);
-                    let (plugin, headers) = (Rc::clone(&plugin), pairs.clone());
-                    let waiting = Waiting { plugin, route, pending, headers };
-                    self.calls.insert(call, stream);
-                    self.streams.insert(stream, Stream::Waiting(Box::new(waiting)));
-                    Some(Action::Pause)
-                }
-                // No such cluster, or the call could not be made.
-                Err(_) => {
-                    let decision = auth.resume(&pending, &headers, None, at);
-                    Some(self.decided(&plugin, &route, stream, &headers, decision, now))
-                }
-            },
-            decision => Some(self.decided(&plugin, &route, stream, &headers, decision, now)),
-        }
+        let decision = auth.decide(route.guard(), &headers, at, &BoringSsl);
+        Some(self.known(&plugin, &route, stream, (&pairs, &headers), decision, now))
     }
 
     /// The same where another filter decides who calls.
@@ -245,7 +229,37 @@ impl<K: Kind> Vm<K> {
         };
         let now = host::now();
         let decision = auth.resume(pending, &headers, reply.as_ref(), now);
-        self.decided(plugin, route, stream, &headers, decision, Some(now))
+        self.known(plugin, route, stream, (pairs, &headers), decision, Some(now))
+    }
+
+    /// Asks what a decision waits for, until there is one.
+    fn known<'h>(
+        &mut self,
+        plugin: &Rc<Plugin>,
+        route: &Rc<Route>,
+        stream: u32,
+        (pairs, headers): (&[u8], &HeaderMap<'h>),
+        mut decision: Decision<'h>,
+        now: Option<Duration>,
+    ) -> Action {
+        while let Decision::Introspect(pending) = decision {
+            match (host::ask(&pending), &plugin.parts.auth) {
+                (Ok(call), _) => {
+                    self.counters.add(Count::Introspections);
+                    let (plugin, route, headers) = (Rc::clone(plugin), Rc::clone(route), pairs.to_vec());
+                    let waiting = Waiting { plugin, route, pending, headers };
+                    self.calls.insert(call, stream);
+                    self.streams.insert(stream, Stream::Waiting(Box::new(waiting)));
+                    return Action::Pause;
+                }
+                // No such cluster, or the call could not be made.
+                (Err(_), Some(auth)) => {
+                    decision = auth.resume(&pending, headers, None, now.unwrap_or_default());
+                }
+                (Err(_), None) => return answer(&unreadable()),
+            }
+        }
+        self.decided(plugin, route, stream, headers, decision, now)
     }
 
     fn decided<'h>(
@@ -274,7 +288,7 @@ impl<K: Kind> Vm<K> {
                 self.counters.decided(route, decided);
                 answer(&response)
             }
-            // Introspection answers a question; it never asks another.
+            // It was asked before.
             Decision::Introspect(_) => answer(&unreadable()),
         }
     }

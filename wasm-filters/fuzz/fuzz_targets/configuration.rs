@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use tollgate_filter_config::GatewayConfig;
+use tollgate_filter_core::auth::Guard;
 use tollgate_filter_core::parts::Parts;
 use tollgate_filter_core::rate_limit::{KeySource, SharedSlots};
 use tollgate_filter_core::signature::{Hash, HostVerifier};
@@ -62,8 +63,13 @@ fuzz_target!(|bytes: &[u8]| {
     let config: GatewayConfig = serde_json::from_slice(bytes).expect("it was taken");
     let (Some(auth), Some(limiter)) = (&parts.auth, &parts.limiter) else { panic!("both are there") };
     let headers = [(&b"authorization"[..], &b"Bearer a.b.c"[..]), (b"x-api-key", b"k"), (b"x-consumer-id", b"c")];
-    for name in config.auth.policies.keys() {
-        let _ = auth.decide(Some(name), &headers, Duration::from_secs(1_700_000_000), &Never);
+    let required = config.auth.requirements.keys().map(|name| Some(name.as_str()));
+    let required: Vec<_> = required.chain([None, Some("nobody's")]).collect();
+    for policy in config.auth.policies.keys() {
+        for requirement in &required {
+            let guard = Guard { policy, requirement: *requirement };
+            let _ = auth.decide(Some(guard), &headers, Duration::from_secs(1_700_000_000), &Never);
+        }
     }
     let slots = Slots::default();
     for name in config.rate_limit.policies.keys() {

@@ -33,7 +33,7 @@ fuzz_target!(|bytes: &[u8]| {
     let Some(headers) = decode(bytes) else { return };
     let now = Duration::from_secs(1_700_000_000);
     AUTHENTICATOR.with(|authenticator| {
-        let guarded = authenticator.decide(Some("p"), &headers, now, &Never);
+        let guarded = authenticator.decide(Some("p".into()), &headers, now, &Never);
         assert!(matches!(guarded, Decision::Deny(_)), "{guarded:?}");
         let Decision::Allow(allowed) = authenticator.decide(None, &headers, now, &Never) else {
             panic!("an open route refuses")

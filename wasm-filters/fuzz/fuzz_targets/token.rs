@@ -42,7 +42,7 @@ fuzz_target!(|bytes: &[u8]| {
     let value = [b"Bearer ", token.as_slice()].concat();
     let headers = [(&b"authorization"[..], value.as_slice())];
     AUTHENTICATOR.with(|authenticator| {
-        let decision = authenticator.decide(Some("p"), &headers, Duration::from_secs(1_700_000_000), &Never);
+        let decision = authenticator.decide(Some("p".into()), &headers, Duration::from_secs(1_700_000_000), &Never);
         assert!(matches!(decision, Decision::Deny(_)), "{decision:?}");
     });
 });

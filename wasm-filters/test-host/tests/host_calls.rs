@@ -37,6 +37,7 @@ fn gateway(headers: &str) -> (Host, Plugin) {
         "auth": {
             "trust_identity_headers": false, "claim_headers": [],
             "policies": { "tokens": { "realm": "r", "any_of": [{ "jwt": jwt }], "optional": false, "on_failure": "deny" } },
+            "requirements": { "r": { "scopes": [], "claims": [{ "claim": "sub", "any_of": ["bench"] }] } },
         },
         "rate_limit": { "policies": { "high": { "limits": [limit], "headers": headers } } },
     });
@@ -87,6 +88,8 @@ fn a_token_seen_before_costs_the_time_and_the_headers_that_change() {
         ("proxy_add_header_map_value", 2),
     ]);
     assert_eq!(cost_of(&plugin, ",auth=tokens", Some(BEARER)), expected);
+    // What the route requires costs no call.
+    assert_eq!(cost_of(&plugin, ",auth=tokens/r", Some(BEARER)), expected);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use super::scalar::{Name, PolicyRef};
 
 mod api_listener;
 mod policy;
+mod requirement;
 mod route;
 mod runtime;
 mod tls;
@@ -119,6 +120,10 @@ fn listener(gateway: &Gateway, pointer: &str, listener: &Listener, problems: &mu
         route::headers(&format!("{pointer}/headers"), &virtual_host.headers, problems);
         route::check(gateway, &pointer, virtual_host, problems);
     }
+    // Where nothing of it works, that is said instead.
+    if !listener.api_listener {
+        requirement::guarded(pointer, listener, problems);
+    }
 }
 
 fn is_host(host: &str) -> bool {
@@ -149,6 +154,7 @@ fn policies(gateway: &Gateway, pointer: &str, refs: &PolicyRefs, problems: &mut 
             problems,
         );
     }
+    requirement::values(pointer, refs, problems);
 }
 
 fn clusters(gateway: &Gateway, problems: &mut Vec<Problem>) {

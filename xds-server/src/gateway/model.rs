@@ -124,7 +124,8 @@ impl Listener {
     }
 }
 
-/// Which policies apply. What is left out is inherited: listener, then virtual host, then route.
+/// Which policies apply, and what they require here. What is left out is inherited: listener, then virtual host, then
+/// route. A route with `auth: none` requires nothing that it inherits.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PolicyRefs {
@@ -132,6 +133,12 @@ pub struct PolicyRefs {
     pub auth: Option<PolicyRef>,
     /// Name under `policies.rate_limit`, or `none`.
     pub rate_limit: Option<PolicyRef>,
+    /// Scopes that a caller must have, all of them; else 403. They come on top of what the auth policy requires, and an API
+    /// key's are in its `claims`, as a token's. `[]` is none. Nobody passes without them: neither by `optional` nor by
+    /// `on_failure: allow`.
+    pub required_scopes: Option<Vec<String>>,
+    /// Claims that must have one of the values; else 403. As for `required_scopes`.
+    pub required_claims: Option<Vec<RequiredClaim>>,
 }
 
 impl PolicyRefs {
@@ -140,6 +147,8 @@ impl PolicyRefs {
         Self {
             auth: self.auth.clone().or_else(|| outer.auth.clone()),
             rate_limit: self.rate_limit.clone().or_else(|| outer.rate_limit.clone()),
+            required_scopes: self.required_scopes.clone().or_else(|| outer.required_scopes.clone()),
+            required_claims: self.required_claims.clone().or_else(|| outer.required_claims.clone()),
         }
     }
 }

@@ -54,6 +54,17 @@ fn a_mistake_is_shown_where_it_stands() {
              api_listener: true\n    virtual_hosts: [{{name: h, hosts: ['*'], routes: [{{match: {{path: {{prefix: /}}}}, to: c{route}}}]}}]\n{listener}"
         )
     };
+    const KEY: &str = "{api_key: {keys: [{sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae, consumer: a}]}}";
+    let auth = |policy: &str| {
+        format!("version: v1\npolicies: {{auth: {{k: {{any_of: [&k {KEY}]}}, a: {{{policy}}}}}}}\n")
+    };
+    let requires = |listener: &str, host: &str, route: &str| {
+        format!(
+            "version: v1\npolicies: {{auth: {{a: {{any_of: [{KEY}]}}}}}}\nclusters: {{}}\n\nlisteners:\n  l:\n    address: 127.0.0.1:80\n    \
+             policies: {{{listener}}}\n    virtual_hosts:\n    - policies: {{{host}}}\n      routes:\n      - policies: {{{route}}}\n        \
+             match: {{path: {{prefix: /}}}}\n        respond: {{status: 204}}\n      name: h\n      hosts: ['*']\n"
+        )
+    };
     let rows = [
         (api("", "", ""), "no problem"),
         (api("", "", "").replace("'*'", "'L'"), "no problem"),
@@ -225,6 +236,24 @@ fn a_mistake_is_shown_where_it_stands() {
             "an earlier provider reads the same credential",
         ),
         ("version: v1\npolicies: {auth: {none: {any_of: []}}}\n".into(), "`none` means no policy"),
+        (auth("any_of: [*k], all_of: [*k]"), "either `any_of` or `all_of`"),
+        (auth("all_of: [*k, *k]"), "reads `x-api-key`, which can hold one credential only"),
+        (auth("all_of: [*k]"), "no problem"),
+        (auth("optional: true"), "nobody could authenticate"),
+        (requires("", "", "required_scopes: [read]"), "12:20 `required_scopes` needs an `auth` policy"),
+        (requires("auth: a", "", "auth: none, required_scopes: [read]"), "12:32 `required_scopes` needs an `auth` policy"),
+        (requires("auth: a", "auth: none", "required_claims: [{claim: c, any_of: [v]}]"), "`required_claims` needs"),
+        (requires("auth: a", "auth: none, required_scopes: [read]", ""), "10:30 `required_scopes` needs an `auth` policy"),
+        (requires("required_scopes: [read]", "", ""), "8:16 `required_scopes` needs an `auth` policy"),
+        (requires("auth: a, required_scopes: [read]", "", "auth: none"), "no problem"),
+        (requires("auth: a, required_scopes: [read]", "auth: none", ""), "no problem"),
+        (requires("required_scopes: [read]", "", "auth: a"), "no problem"),
+        (requires("auth: none", "", "required_scopes: []"), "no problem"),
+        (requires("auth: a", "", "required_scopes: [read write]"), "no caller can have the scope `read write`"),
+        (requires("auth: a", "", "required_claims: [{claim: c, any_of: []}]"), "no caller could pass: the list is empty"),
+        (requires("auth: a", "", "required_claims: [{claim: '', any_of: [x]}]"), "the name of the claim is empty"),
+        (requires("auth: a", "", "required_scope: [read]"), "unknown field `required_scope` (did you mean `required_scopes`?)"),
+        (api("", ", policies: {required_scopes: [read]}", ""), "`required_scopes` does not work with `api_listener`"),
         (tls("certificates: []"), "5:25 at least one certificate is needed"),
         (tls("certificates: [pulbic]"), "5:26 there is no certificate `pulbic` (did you mean `public`?)"),
         (tls("certificates: [public, public]"), "5:34 certificate `public` stands here twice"),

@@ -10,9 +10,10 @@ use crate::gateway::position::join;
 /// Where every `jwks` of the gateway stands, and what it says.
 pub fn all_jwks(gateway: &Gateway) -> impl Iterator<Item = (String, &Jwks)> {
     gateway.policies.auth.iter().flat_map(|(name, policy)| {
-        policy.any_of.iter().enumerate().filter_map(move |(index, provider)| match provider {
+        let (field, providers) = policy.providers();
+        providers.iter().enumerate().filter_map(move |(index, provider)| match provider {
             AuthProvider::Jwt(jwt) => Some((
-                format!("{}/any_of/{index}/jwt/jwks", join("/policies/auth", name.as_str())),
+                format!("{}/{field}/{index}/jwt/jwks", join("/policies/auth", name.as_str())),
                 &jwt.jwks,
             )),
             AuthProvider::ApiKey(_) => None,

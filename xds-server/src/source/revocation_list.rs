@@ -79,7 +79,7 @@ impl RevocationFetcher {
 
 /// The URLs that a gateway names. Named twice, the shorter time serves both.
 fn urls(gateway: &Gateway) -> BTreeMap<String, Duration> {
-    let providers = gateway.policies.auth.values().flat_map(|policy| &policy.any_of);
+    let providers = gateway.policies.auth.values().flat_map(|policy| policy.providers().1);
     let mut urls = BTreeMap::new();
     for list in providers.filter_map(AuthProvider::revocations) {
         let every = list.every.get();

@@ -11,6 +11,7 @@ use tollgate_filter_core::ConfigError;
 use tollgate_filter_core::auth::Authenticator;
 use tollgate_filter_core::rate_limit::Limiter;
 
+use super::requirement::{required_claim, requirement};
 use super::{KeySets, Modules, Target, any, module, named, quota, route_policies};
 use crate::gateway::model::{
     Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Limit,
@@ -118,7 +119,7 @@ fn used<'a, P>(
 
 fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::AuthConfig {
     let policies = used(name, target, |refs| named(&refs.auth), |gateway| &gateway.policies.auth);
-    let mut providers = policies.values().flat_map(|policy| &policy.any_of);
+    let mut providers = policies.values().flat_map(|policy| policy.providers().1);
     let revocations = providers.any(|provider| provider.revocations().is_some()).then(revocation_service);
     config::AuthConfig {
         trust_identity_headers: listener.trust_identity_headers,
@@ -129,6 +130,13 @@ fn auth_config(name: &Name, listener: &Listener, target: Target<'_>) -> config::
             .map(|(name, policy)| (name.to_string(), auth_policy(name, policy, target.keys)))
             .collect(),
         revocations,
+        requirements: target
+            .present
+            .iter()
+            .filter_map(|gateway| gateway.listeners.get(name))
+            .flat_map(route_policies)
+            .filter_map(|policies| requirement(&policies))
+            .collect(),
     }
 }
 
@@ -164,7 +172,7 @@ fn limited_claims(name: &Name, target: Target<'_>) -> BTreeSet<String> {
 /// Headers that some policy copies claims to.
 fn claim_headers(target: Target<'_>) -> BTreeSet<&str> {
     let policies = target.present.iter().flat_map(|gateway| gateway.policies.auth.values());
-    let providers = policies.flat_map(|policy| &policy.any_of);
+    let providers = policies.flat_map(|policy| policy.providers().1);
     providers
         .flat_map(|provider| match provider {
             AuthProvider::Jwt(jwt) => jwt.claims_to_headers.as_slice(),
@@ -182,15 +190,17 @@ fn auth_policy(name: &Name, policy: &AuthPolicy, keys: &KeySets) -> config::Auth
             OnFailure::Allow => config::OnFailure::Allow,
         },
         realm: policy.realm.as_ref().map_or(name.as_str(), |realm| realm.as_str()).to_owned(),
-        any_of: policy
-            .any_of
-            .iter()
-            .map(|provider| match provider {
-                AuthProvider::Jwt(jwt) => config::AuthProvider::Jwt(jwt_provider(jwt, keys)),
-                AuthProvider::ApiKey(api_key) => config::AuthProvider::ApiKey(api_key_provider(api_key)),
-            })
-            .collect(),
+        any_of: providers(&policy.any_of, keys),
+        all_of: providers(&policy.all_of, keys),
     }
+}
+
+fn providers(providers: &[AuthProvider], keys: &KeySets) -> Vec<config::AuthProvider> {
+    let provider = |provider: &AuthProvider| match provider {
+        AuthProvider::Jwt(jwt) => config::AuthProvider::Jwt(jwt_provider(jwt, keys)),
+        AuthProvider::ApiKey(api_key) => config::AuthProvider::ApiKey(api_key_provider(api_key)),
+    };
+    providers.iter().map(provider).collect()
 }
 
 fn jwt_provider(jwt: &JwtProvider, keys: &KeySets) -> config::JwtProvider {
@@ -218,14 +228,7 @@ fn jwt_provider(jwt: &JwtProvider, keys: &KeySets) -> config::JwtProvider {
         header: jwt.header.as_str().to_owned(),
         prefix: jwt.prefix.clone().unwrap_or_else(|| "Bearer ".into()),
         required_scopes: jwt.required_scopes.clone(),
-        required_claims: jwt
-            .required_claims
-            .iter()
-            .map(|required| config::RequiredClaim {
-                claim: required.claim.clone(),
-                any_of: required.any_of.clone(),
-            })
-            .collect(),
+        required_claims: jwt.required_claims.iter().map(required_claim).collect(),
         claims_to_headers: jwt
             .claims_to_headers
             .iter()
@@ -344,6 +347,7 @@ fn no_auth() -> config::AuthConfig {
         claims: Vec::new(),
         policies: BTreeMap::new(),
         revocations: None,
+        requirements: BTreeMap::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use tollgate_filter_config::RoutePolicies;
 
+use super::requirement::requirement;
 use super::{filter, inherited, named, proto};
 use crate::gateway::model::{
     Destination, DirectResponse, HeaderChanges, HeaderEdits, Listener, PolicyRefs, Redirect, Retry, Rewrite,
@@ -110,7 +111,9 @@ fn full_name(listener: Listening<'_>, name: String, policies: &PolicyRefs) -> St
     }
     let policy = |policy| named(policy).map(Name::as_str);
     let (auth, rate_limit) = (policy(&policies.auth), policy(&policies.rate_limit));
-    RoutePolicies { route: &name, plugin: &filter::name(listener.0), auth, rate_limit }.render()
+    let requirement = requirement(policies);
+    let requirement = requirement.as_ref().map(|(name, _)| name.as_str());
+    RoutePolicies { route: &name, plugin: &filter::name(listener.0), auth, requirement, rate_limit }.render()
 }
 
 fn route_action(route: &Route) -> RouteAction {

@@ -270,6 +270,40 @@ fn what_either_gateway_refers_to_is_present_between_them() {
     assert!(routes.contains("\"green\"") && !routes.contains("\"blue\""), "{routes}");
 }
 
+#[test]
+fn filters_know_what_old_and_new_routes_require_while_routes_move() {
+    let text = |scope: &str| {
+        format!(
+            "version: v1\nproxies: {{edge: {{listeners: [l]}}}}\n\
+             policies: {{auth: {{a: {{any_of: [{{jwt: {{issuer: i, jwks: {{inline: {{keys: []}}}}}}}}]}}}}}}\n\
+             listeners: {{l: {{address: '127.0.0.1:80', policies: {{auth: a, required_scopes: [{scope}]}}, virtual_hosts: \
+             [{{name: h, hosts: ['*'], routes: [{{match: {{path: {{prefix: /}}}}, respond: {{status: 204}}}}]}}]}}}}\n"
+        )
+    };
+    let (old, new) = (gateway(&text("read")), gateway(&text("write")));
+    let of_type = |serving, present: &[&Gateway], type_url: String| -> String {
+        let resources = translate_all(serving, present);
+        resources.iter().filter(|resource| resource.type_url == type_url).map(render).collect()
+    };
+    let routes = |serving, present: &[&Gateway]| of_type(serving, present, RouteConfiguration::type_url());
+    let filters = |serving, present: &[&Gateway]| of_type(serving, present, TypedExtensionConfig::type_url());
+    // Before the routes move and until they have, both are known, so that neither is unknown nor left out.
+    for serving in [&old, &new] {
+        let filters = filters(serving, &[&old, &new]);
+        assert!(filters.contains("read") && filters.contains("write"), "{filters}");
+    }
+    let names = [&old, &new].map(|gateway| {
+        let (name, _) =
+            requirement::requirement(&route_policies(&gateway.listeners["l"]).next().unwrap()).unwrap();
+        name
+    });
+    assert_ne!(names[0], names[1]);
+    for (gateway, name) in [&old, &new].into_iter().zip(&names) {
+        assert!(filters(gateway, &[gateway]).contains(name));
+        assert!(routes(gateway, &[gateway]).contains(&format!("auth=a/{name}")));
+    }
+}
+
 /// Two groups with a listener each, and a certificate and a client certificate of their own.
 const GROUPS: &str = "
 version: v1

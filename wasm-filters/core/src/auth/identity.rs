@@ -69,6 +69,28 @@ impl Identity {
         self.claims.get(name).map(KeptClaim::text)
     }
 
+    /// Whether the claim (see [`Self::claim`]) is one of `accepted`, or a list that holds one.
+    pub fn is_one_of(&self, name: &str, accepted: &[String]) -> bool {
+        self.claims.get(name).is_some_and(|claim| claim.is_one_of(accepted))
+    }
+
+    /// Whether the credential has a scope, which must be one that the configuration names.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.claims.has_scope(scope)
+    }
+
+    /// The same caller with the claim headers of further credentials. Of a header that several of them set or remove, the
+    /// first has the word; who calls, and the claims, are this one's.
+    pub fn and<'a>(&self, others: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut both = self.clone();
+        for (name, value) in others.into_iter().flat_map(|other| &other.headers) {
+            if !both.headers.iter().any(|(have, _)| have == name) {
+                both.headers.push((name.clone(), value.clone()));
+            }
+        }
+        both
+    }
+
     /// Header names, lower case, and the value each must have.
     pub fn headers(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref()))

@@ -9,13 +9,19 @@ use serde_json::Value;
 
 use crate::jwt::Claims;
 
-/// Names of the claims to keep, as the configuration writes them: dots step into objects.
+/// Names of the claims to keep, as the configuration writes them: dots step into objects. Scopes, too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClaimNames(Rc<[Rc<str>]>);
+pub struct ClaimNames {
+    claims: Rc<[Rc<str>]>,
+    scopes: Rc<[Rc<str>]>,
+}
 
-/// Those of a credential's claims that were to be kept, and are there.
+/// Those of a credential's claims and scopes that were to be kept, and are there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeptClaims(Vec<(Rc<str>, KeptClaim)>);
+pub struct KeptClaims {
+    claims: Vec<(Rc<str>, KeptClaim)>,
+    scopes: Vec<Rc<str>>,
+}
 
 /// One claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,25 +33,44 @@ pub struct KeptClaim {
 }
 
 impl ClaimNames {
-    /// These names, each once.
+    /// These names, each once, and no scopes.
     pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut names: Vec<&str> = names.into_iter().collect();
-        names.sort_unstable();
-        names.dedup();
-        Self(names.into_iter().map(Rc::from).collect())
+        Self { claims: unique(names), scopes: Rc::default() }
+    }
+
+    /// The same with these scopes.
+    #[must_use]
+    pub fn and_scopes<'a>(self, scopes: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { scopes: unique(scopes), ..self }
     }
 
     /// What `claims` has of them.
     pub fn keep(&self, claims: &Claims) -> KeptClaims {
         let claim = |name: &Rc<str>| Some((Rc::clone(name), KeptClaim::new(claims.find(name)?)?));
-        KeptClaims(self.0.iter().filter_map(claim).collect())
+        let scopes = self.scopes.iter().filter(|scope| claims.has_scope(scope));
+        KeptClaims {
+            claims: self.claims.iter().filter_map(claim).collect(),
+            scopes: scopes.map(Rc::clone).collect(),
+        }
     }
+}
+
+fn unique<'a>(names: impl IntoIterator<Item = &'a str>) -> Rc<[Rc<str>]> {
+    let mut names: Vec<&str> = names.into_iter().collect();
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().map(Rc::from).collect()
 }
 
 impl KeptClaims {
     /// The claim of this name, if it is one of those that are kept.
     pub fn get(&self, name: &str) -> Option<&KeptClaim> {
-        self.0.iter().find(|(kept, _)| **kept == *name).map(|(_, claim)| claim)
+        self.claims.iter().find(|(kept, _)| **kept == *name).map(|(_, claim)| claim)
+    }
+
+    /// Whether the scope is there, and is one of those that are kept.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|kept| **kept == *scope)
     }
 }
 
@@ -58,6 +83,14 @@ impl KeptClaim {
     /// A string as it is, anything else as JSON.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Whether it is one of `accepted`, or a list that holds one.
+    pub fn is_one_of(&self, accepted: &[String]) -> bool {
+        match &self.members {
+            Some(members) => members.iter().any(|member| accepted.contains(member)),
+            None => accepted.contains(&self.text),
+        }
     }
 }
 
@@ -91,6 +124,31 @@ mod tests {
         for name in ["none", "absent", "secret", "org", ""] {
             assert_eq!(text(name), None, "{name}");
         }
-        assert_eq!(kept.0.len(), 2);
+        assert_eq!(kept.claims.len(), 2);
+    }
+
+    #[test]
+    fn a_kept_claim_is_one_of_the_values_as_the_claim_itself_is() {
+        let claims =
+            json!({ "plan": "gold", "groups": ["a", null, 7], "n": 7, "o": { "a": "b" }, "none": null });
+        let kept = kept(&["plan", "groups", "n", "o", "none"], &claims);
+        let claims = Claims::from(claims.as_object().unwrap().clone());
+        for name in ["plan", "groups", "n", "o", "none", "absent"] {
+            for value in ["gold", "Gold", "a", "7", "null", "", r#"{"a":"b"}"#, r#"["a",null,7]"#] {
+                let accepted = [value.to_owned()];
+                let found = kept.get(name).is_some_and(|claim| claim.is_one_of(&accepted));
+                assert_eq!(found, claims.is_one_of(name, &accepted), "{name} {value}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_scopes_that_were_named_are_kept() {
+        let claims = Claims::from(json!({ "scope": "read admin" }).as_object().unwrap().clone());
+        let kept = ClaimNames::default().and_scopes(["write", "read", "read"]).keep(&claims);
+        assert_eq!(
+            ["read", "write", "admin", ""].map(|scope| kept.has_scope(scope)),
+            [true, false, false, false]
+        );
     }
 }

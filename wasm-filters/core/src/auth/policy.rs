@@ -6,6 +6,7 @@ use tollgate_filter_config::{AuthPolicy, AuthProvider, JwtProvider, OnFailure};
 
 use super::kept::ClaimNames;
 use super::refusal::{Challenges, Scheme};
+use super::requirement::check_claims;
 use crate::ConfigError;
 use crate::api_key::KeyRing;
 use crate::headers::{self, HeaderMap, Single};
@@ -14,10 +15,10 @@ use crate::jwks::KeySet;
 /// One policy.
 #[derive(Debug)]
 pub struct Policy {
-    /// Number of the policy in its configuration: the scope of what is cached for it.
-    pub number: u32,
     /// In the order in which they are tried.
     pub providers: Vec<Provider>,
+    /// Whether the credential of every provider must hold, not only the first that is there.
+    pub all: bool,
     /// What the refused are told.
     pub challenges: Challenges,
     /// Whether a request without a credential passes.
@@ -31,6 +32,9 @@ pub struct Policy {
 /// One way to authenticate.
 #[derive(Debug)]
 pub struct Provider {
+    /// Scope of what is remembered of the tokens that come to it: shared by providers that read the same place, for which
+    /// a token means the same, and by no others.
+    pub scope: u32,
     /// Header the credential is in, lower case.
     pub header: String,
     /// What stands before the credential in it.
@@ -69,10 +73,11 @@ pub enum Credential<'a> {
 }
 
 impl Policy {
-    /// Compiles the configuration found at `path`. Of each credential, the claims `keep` are kept.
+    /// Compiles the configuration found at `path`. Of each credential, the claims `keep` are kept; what is remembered of
+    /// tokens has scopes from `scope` on, as many as there are providers.
     pub fn new(
         config: &AuthPolicy,
-        number: u32,
+        scope: u32,
         keep: &ClaimNames,
         seed: u64,
         path: &str,
@@ -80,24 +85,35 @@ impl Policy {
         if !headers::is_safe_value(&config.realm) {
             return Err(ConfigError::new(format!("{path}.realm"), "cannot be a header value"));
         }
-        if config.any_of.is_empty() {
-            return Err(ConfigError::new(format!("{path}.any_of"), "names no provider"));
-        }
-        let providers = config
-            .any_of
-            .iter()
-            .enumerate()
-            .map(|(index, provider)| Provider::new(provider, keep, seed, &format!("{path}.any_of[{index}]")))
-            .collect::<Result<Vec<_>, _>>()?;
-        for (index, provider) in providers.iter().enumerate() {
-            if providers.iter().take(index).any(|earlier| earlier.shadows(provider)) {
-                let reason = "is never reached: an earlier provider has the same header, prefix and issuer";
-                return Err(ConfigError::new(format!("{path}.any_of[{index}]"), reason));
+        let (all, configured, path) = match (config.any_of.as_slice(), config.all_of.as_slice()) {
+            ([], []) => return Err(ConfigError::new(format!("{path}.any_of"), "names no provider")),
+            (any, []) => (false, any, format!("{path}.any_of")),
+            ([], all) => (true, all, format!("{path}.all_of")),
+            (_, _) => {
+                let reason = "stands beside `any_of`: a policy has one of them";
+                return Err(ConfigError::new(format!("{path}.all_of"), reason));
             }
+        };
+        let mut providers: Vec<Provider> = Vec::with_capacity(configured.len());
+        for (index, provider) in configured.iter().enumerate() {
+            let path = format!("{path}[{index}]");
+            let mut provider = Provider::new(provider, keep, seed, &path)?;
+            if providers.iter().any(|earlier| earlier.shadows(&provider)) {
+                let reason = "is never reached: an earlier provider has the same header, prefix and issuer";
+                return Err(ConfigError::new(path, reason));
+            }
+            if all && providers.iter().any(|earlier| earlier.header == provider.header) {
+                let reason =
+                    "can't hold beside an earlier provider of the same header, which has one credential";
+                return Err(ConfigError::new(path, reason));
+            }
+            let place = providers.iter().position(|earlier| earlier.same_place(&provider));
+            provider.scope = scope.saturating_add(place.unwrap_or(index) as u32);
+            providers.push(provider);
         }
         let challenges = Challenges::new(&config.realm, providers.iter().map(|p| p.scheme.clone()));
         let AuthPolicy { optional, on_failure, .. } = *config;
-        Ok(Self { number, providers, challenges, optional, on_failure, keep: keep.clone() })
+        Ok(Self { providers, all, challenges, optional, on_failure, keep: keep.clone() })
     }
 
     /// Index of the provider for a token of `issuer` that came in the header of provider `first`.
@@ -126,6 +142,7 @@ impl Provider {
                 // The key set is kept in its compiled form only.
                 let config = Box::new(JwtProvider { jwks: None, ..jwt.clone() });
                 Self {
+                    scope: 0,
                     header: jwt.header.clone(),
                     prefix: jwt.prefix.clone(),
                     forward: jwt.forward,
@@ -137,6 +154,7 @@ impl Provider {
                 let path = format!("{path}.api_key");
                 check_header(&key.header, &path)?;
                 Self {
+                    scope: 0,
                     header: key.header.clone(),
                     prefix: String::new(),
                     forward: key.forward,
@@ -206,17 +224,7 @@ fn check_jwt(jwt: &JwtProvider, path: &str) -> Result<(), ConfigError> {
     if jwt.prefix.chars().any(char::is_control) {
         return refuse("prefix", "holds a control character");
     }
-    for (index, required) in jwt.required_claims.iter().enumerate() {
-        if required.claim.is_empty() {
-            return refuse(&format!("required_claims[{index}].claim"), "is empty");
-        }
-        if required.any_of.is_empty() {
-            return refuse(
-                &format!("required_claims[{index}].any_of"),
-                "is empty, so no token could be accepted",
-            );
-        }
-    }
+    check_claims(&jwt.required_claims, &format!("{path}.required_claims"))?;
     for (index, mapping) in jwt.claims_to_headers.iter().enumerate() {
         if mapping.claim.is_empty() {
             return refuse(&format!("claims_to_headers[{index}].claim"), "is empty");

@@ -15,9 +15,9 @@ pub enum Refusal {
     Repeated,
     /// The credential does not hold, and why.
     Invalid(String),
-    /// The token is good, but lacks a scope. These are needed.
+    /// The credential is good, but lacks a scope. These are needed.
     Scope(Vec<String>),
-    /// The token is good, but a claim is not what it must be.
+    /// The credential is good, but a claim is not what it must be.
     Claim,
     /// Whether it is good cannot be said now: a stable code, and why.
     Unavailable(&'static str, &'static str),
@@ -51,14 +51,23 @@ impl Challenges {
         Self { realm: realm.to_owned(), schemes: unique }
     }
 
+    /// Those for `schemes` alone, which are missing beside others that are there.
+    pub fn of(&self, schemes: impl IntoIterator<Item = Scheme>) -> Self {
+        Self::new(&self.realm, schemes)
+    }
+
     /// The response to `refusal`; `scheme` is that of the credential which was sent.
     pub fn response(&self, refusal: &Refusal, scheme: Option<&Scheme>) -> LocalResponse {
         let (status, code, detail) = match refusal {
             Refusal::Missing => (401, "missing_credential", "this route needs a credential"),
             Refusal::Repeated => (400, "invalid_request", "the credential was sent more than once"),
             Refusal::Invalid(why) => (401, scheme.map_or("invalid_token", |s| s.invalid), why.as_str()),
-            Refusal::Scope(_) => (403, "insufficient_scope", "the token lacks a scope that this route needs"),
-            Refusal::Claim => (403, "insufficient_claims", "the token is not one that this route is for"),
+            Refusal::Scope(_) => {
+                (403, "insufficient_scope", "the credential lacks a scope that this route needs")
+            }
+            Refusal::Claim => {
+                (403, "insufficient_claims", "the credential is not one that this route is for")
+            }
             Refusal::Unavailable(code, why) => {
                 return LocalResponse::unavailable(code, why, Duration::from_secs(1));
             }

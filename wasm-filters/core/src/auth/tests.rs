@@ -15,6 +15,8 @@ use crate::jwt::Claims;
 use crate::signature::{Hash, HostFailure};
 use crate::vectors::{self, RingVerifier};
 
+mod all_of;
+mod requirements;
 mod revocations;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
@@ -137,7 +139,8 @@ fn headers<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<Header<'a>> {
 }
 
 fn decide<'a>(engine: &Authenticator, policy: &str, pairs: &[(&'a str, &'a str)]) -> Decision<'a> {
-    engine.decide(Some(policy).filter(|p| !p.is_empty()), &headers(pairs), NOW, &RingVerifier)
+    let guard = Some(policy).filter(|policy| !policy.is_empty()).map(Guard::from);
+    engine.decide(guard, &headers(pairs), NOW, &RingVerifier)
 }
 
 fn bearer(token: &str) -> String {
@@ -282,9 +285,9 @@ fn published_tokens_pass_until_they_expire() {
         let engine = engine(false, json!({ "p": policy(json!([{ "jwt": provider }])) }));
         let bearer = bearer(token);
         let headers = headers(&[("authorization", &bearer)]);
-        allowed(engine.decide(Some("p"), &headers, before, &RingVerifier));
+        allowed(engine.decide(Some("p".into()), &headers, before, &RingVerifier));
         let after = before + Duration::from_secs(6);
-        assert_eq!(denied(engine.decide(Some("p"), &headers, after, &RingVerifier)).0, 401);
+        assert_eq!(denied(engine.decide(Some("p".into()), &headers, after, &RingVerifier)).0, 401);
     }
 }
 
@@ -314,18 +317,18 @@ fn verified_token_is_not_verified_again_but_its_time_is() {
     let bearer = bearer(vectors::RS256_TOKEN);
     let request = headers(&[("authorization", &bearer)]);
     let at = |seconds| Duration::from_secs(seconds);
-    assert!(!allowed(engine.decide(Some("p"), &request, at(1000), &host)).cached);
-    assert!(allowed(engine.decide(Some("p"), &request, at(1001), &host)).cached);
+    assert!(!allowed(engine.decide(Some("p".into()), &request, at(1000), &host)).cached);
+    assert!(allowed(engine.decide(Some("p".into()), &request, at(1001), &host)).cached);
     assert_eq!(host.0.get(), 1);
-    assert!(!allowed(engine.decide(Some("q"), &request, at(1001), &host)).cached, "another policy");
+    assert!(!allowed(engine.decide(Some("q".into()), &request, at(1001), &host)).cached, "another policy");
     assert_eq!(host.0.get(), 2);
-    let (status, ..) = denied(engine.decide(Some("p"), &request, at(vectors::TOKENS_EXPIRE), &host));
+    let (status, ..) = denied(engine.decide(Some("p".into()), &request, at(vectors::TOKENS_EXPIRE), &host));
     assert_eq!(status, 401);
     // A token that differs in its last bit only is another token.
     let mut forged = request.clone();
     let last = [&bearer.as_bytes()[..bearer.len() - 1], b"x"].concat();
     forged[0].1 = &last;
-    assert_eq!(denied(engine.decide(Some("p"), &forged, at(1002), &host)).0, 401);
+    assert_eq!(denied(engine.decide(Some("p".into()), &forged, at(1002), &host)).0, 401);
 }
 
 #[test]
@@ -339,7 +342,7 @@ fn issuers_are_told_apart() {
     );
     let joes_bearer = bearer(vectors::HS256_TOKEN);
     let joes = headers(&[("authorization", &joes_bearer)]);
-    let decision = allowed(engine.decide(Some("p"), &joes, Duration::from_secs(1000), &RingVerifier));
+    let decision = allowed(engine.decide(Some("p".into()), &joes, Duration::from_secs(1000), &RingVerifier));
     assert!(decision.remove.is_empty(), "joe's tokens go on");
     let own = bearer(&sign(&claims(json!({}))));
     assert_eq!(allowed(decide(&engine, "p", &[("authorization", &own)])).remove, [&b"authorization"[..]]);
@@ -409,7 +412,8 @@ fn api_keys_are_known_by_their_hash() {
 #[test]
 fn introspection_decides_and_is_remembered() {
     let (engine, request) = (standard(), headers(&[("x-api-key", "new"), ("x-consumer-id", "evil")]));
-    let Decision::Introspect(pending) = engine.decide(Some("ask"), &request, NOW, &RingVerifier) else {
+    let Decision::Introspect(pending) = engine.decide(Some("ask".into()), &request, NOW, &RingVerifier)
+    else {
         panic!("did not ask");
     };
     assert!(pending.body().starts_with(r#"{"key_sha256":"#) && !pending.body().contains("new"));
@@ -422,12 +426,15 @@ fn introspection_decides_and_is_remembered() {
     let decision = allowed(engine.resume(&pending, &request, Some(&answer), NOW));
     assert_eq!(decision.remove, [&b"x-api-key"[..]]);
     assert_eq!(set(&decision)[0].1.as_deref(), Some("carol"));
-    assert!(allowed(engine.decide(Some("ask"), &request, NOW, &RingVerifier)).cached);
+    assert!(allowed(engine.decide(Some("ask".into()), &request, NOW, &RingVerifier)).cached);
     let later = NOW + Duration::from_millis(100);
-    assert!(matches!(engine.decide(Some("ask"), &request, later, &RingVerifier), Decision::Introspect(_)));
+    assert!(matches!(
+        engine.decide(Some("ask".into()), &request, later, &RingVerifier),
+        Decision::Introspect(_)
+    ));
 
     assert_eq!(denied(engine.resume(&pending, &request, Some(&Answer::Inactive), NOW)).0, 401);
-    assert_eq!(denied(engine.decide(Some("ask"), &request, NOW, &RingVerifier)).1, "invalid_key");
+    assert_eq!(denied(engine.decide(Some("ask".into()), &request, NOW, &RingVerifier)).1, "invalid_key");
 }
 
 #[test]
@@ -464,7 +471,7 @@ fn what_is_not_known_yet_is_503() {
     let engine = self::engine(false, json!({ "p": policy(json!([{ "jwt": provider }])) }));
     let bearer = bearer(vectors::RS256_TOKEN);
     let request = headers(&[("authorization", &bearer)]);
-    let decision = engine.decide(Some("p"), &request, Duration::from_secs(1000), &Failing);
+    let decision = engine.decide(Some("p".into()), &request, Duration::from_secs(1000), &Failing);
     assert_eq!(denied(decision).1, "verifier_unavailable");
 }
 
@@ -507,10 +514,10 @@ proptest! {
         let engine = standard();
         let value = [prefix.as_bytes(), &value].concat();
         for policy in ["tokens", "keys", "both", "waiting", "no-such"] {
-            let decision = engine.decide(Some(policy), &[(name.as_bytes(), value.as_slice())], NOW, &RingVerifier);
+            let decision = engine.decide(Some(policy.into()), &[(name.as_bytes(), value.as_slice())], NOW, &RingVerifier);
             prop_assert!(matches!(decision, Decision::Deny(_)));
         }
-        let decision = engine.decide(Some("ask"), &[(name.as_bytes(), value.as_slice())], NOW, &RingVerifier);
+        let decision = engine.decide(Some("ask".into()), &[(name.as_bytes(), value.as_slice())], NOW, &RingVerifier);
         prop_assert!(!matches!(decision, Decision::Allow(_)));
     }
 
@@ -522,7 +529,7 @@ proptest! {
         token[at] = byte;
         prop_assume!(token != good);
         let value = [b"Bearer ".as_slice(), &token].concat();
-        let decision = standard().decide(Some("tokens"), &[(b"authorization", &value)], NOW, &RingVerifier);
+        let decision = standard().decide(Some("tokens".into()), &[(b"authorization", &value)], NOW, &RingVerifier);
         prop_assert!(!matches!(decision, Decision::Allow(_)), "{:?}", String::from_utf8_lossy(&token));
     }
 

@@ -41,15 +41,18 @@ impl Claims {
         }
     }
 
-    /// Whether every one of `required` is in `scope` (RFC 8693 section 4.2) or `scp`; both are read as a
-    /// space-separated string or an array, since issuers do either.
+    /// Whether every one of `required` is there (see [`Self::has_scope`]).
     pub fn has_scopes(&self, required: &[String]) -> bool {
-        required.iter().all(|scope| {
-            ["scope", "scp"].iter().any(|name| match self.0.get(*name) {
-                Some(Value::String(granted)) => granted.split(' ').any(|s| s == scope),
-                Some(Value::Array(granted)) => granted.iter().any(|s| s.as_str() == Some(scope)),
-                _ => false,
-            })
+        required.iter().all(|scope| self.has_scope(scope))
+    }
+
+    /// Whether a scope is in `scope` (RFC 8693 section 4.2) or `scp`; both are read as a space-separated string or an
+    /// array, since issuers do either.
+    pub fn has_scope(&self, scope: &str) -> bool {
+        ["scope", "scp"].iter().any(|name| match self.0.get(*name) {
+            Some(Value::String(granted)) => granted.split(' ').any(|s| s == scope),
+            Some(Value::Array(granted)) => granted.iter().any(|s| s.as_str() == Some(scope)),
+            _ => false,
         })
     }
 

@@ -132,7 +132,12 @@ fn route(pointer: &str, route: &Route, problems: &mut Vec<Problem>) {
 
 fn policies(pointer: &str, refs: &PolicyRefs, problems: &mut Vec<Problem>) {
     let named = |policy: &Option<PolicyRef>| matches!(policy, Some(PolicyRef::Named(_)));
-    let fields = [("policies/auth", named(&refs.auth)), ("policies/rate_limit", named(&refs.rate_limit))];
+    let fields = [
+        ("policies/auth", named(&refs.auth)),
+        ("policies/rate_limit", named(&refs.rate_limit)),
+        ("policies/required_scopes", refs.required_scopes.iter().flatten().next().is_some()),
+        ("policies/required_claims", refs.required_claims.iter().flatten().next().is_some()),
+    ];
     refuse(pointer, fields, problems);
 }
 

@@ -45,15 +45,28 @@ pub(super) fn check(gateway: &Gateway, problems: &mut Vec<Problem>) {
     for (name, policy) in &gateway.policies.auth {
         let pointer = join("/policies/auth", name.as_str());
         reserved(&pointer, name.as_str(), problems);
-        if policy.any_of.is_empty() {
+        let (field, providers) = policy.providers();
+        if !policy.any_of.is_empty() && !policy.all_of.is_empty() {
+            let problem =
+                Problem::key(format!("{pointer}/all_of"), "a policy has either `any_of` or `all_of`");
+            problems.push(problem.help("write two policies, or put all that must hold into `all_of`"));
+        }
+        if providers.is_empty() {
             let problem =
                 Problem::value(format!("{pointer}/any_of"), "nobody could authenticate: the list is empty");
             problems.push(problem.help("for open routes, write `auth: none` at the route"));
         }
         let mut places = BTreeSet::new();
-        for (index, provider) in policy.any_of.iter().enumerate() {
-            let pointer = format!("{pointer}/any_of/{index}");
-            if !places.insert(place(provider)) {
+        let mut headers = BTreeSet::new();
+        for (index, provider) in providers.iter().enumerate() {
+            let pointer = format!("{pointer}/{field}/{index}");
+            let (header, ..) = place(provider);
+            if field == "all_of" && !headers.insert(header) {
+                let message =
+                    format!("an earlier provider reads `{header}`, which can hold one credential only");
+                let problem = Problem::value(pointer.clone(), message);
+                problems.push(problem.help("give each its own `header`"));
+            } else if !places.insert(place(provider)) {
                 let problem =
                     Problem::value(pointer.clone(), "an earlier provider reads the same credential");
                 problems.push(

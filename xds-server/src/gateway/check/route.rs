@@ -47,7 +47,7 @@ pub(super) fn check(
 /// filters keep reading the policies of the first one: a route may not be chosen by them.
 fn auth_headers(gateway: &Gateway) -> BTreeSet<&str> {
     let mut headers = BTreeSet::from([CONSUMER_HEADER, CREDENTIAL_TYPE_HEADER, CREDENTIAL_ID_HEADER]);
-    for provider in gateway.policies.auth.values().flat_map(|policy| &policy.any_of) {
+    for provider in gateway.policies.auth.values().flat_map(|policy| policy.providers().1) {
         match provider {
             AuthProvider::Jwt(jwt) => {
                 headers.insert(jwt.header.as_str());

@@ -5,14 +5,20 @@ use serde::Deserialize;
 
 use crate::gateway::scalar::{Duration, HeaderName, HeaderValue, Name, Path};
 
-/// Who may call. A request without a credential, or with a bad one, gets 401.
+/// Who may call. A request without a credential, or with a bad one, gets 401. Exactly one of `any_of` and `all_of`.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthPolicy {
     /// `realm` in the `WWW-Authenticate` challenge. Default: the policy's name.
     pub realm: Option<HeaderValue>,
     /// Ways to authenticate; one is enough. The first whose credential is there decides.
+    #[serde(default)]
     pub any_of: Vec<AuthProvider>,
+    /// Credentials that must all hold, each in a header of its own: an application's key and a user's token, say. The first
+    /// says who calls, and its scopes and claims count for `required_scopes` and `required_claims` of routes; the others add
+    /// their claim headers.
+    #[serde(default)]
+    pub all_of: Vec<AuthProvider>,
     /// Whether a request without a credential passes, with no `x-consumer-id`. A bad one gets 401 all the same. Default
     /// false.
     #[serde(default)]
@@ -21,6 +27,16 @@ pub struct AuthPolicy {
     /// `allow`, the request passes with no `x-consumer-id`, and `tollgate.auth.failed_open` counts it.
     #[serde(default)]
     pub on_failure: OnFailure,
+}
+
+impl AuthPolicy {
+    /// Its providers, and the field that they stand in.
+    pub fn providers(&self) -> (&'static str, &[AuthProvider]) {
+        match self.all_of.as_slice() {
+            [] => ("any_of", &self.any_of),
+            all => ("all_of", all),
+        }
+    }
 }
 
 /// What happens where something that a policy depends on is away.
