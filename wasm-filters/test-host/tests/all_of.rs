@@ -1,5 +1,7 @@
 //! A policy with several keys to ask about: one call after another, and the request waits for all.
 
+#![allow(clippy::expect_used, reason = "helpers of tests")]
+
 use serde_json::{Value, json};
 use tollgate_wasm_host::{HeaderMap, Host, Outcome, Plugin, Stream};
 
