@@ -72,8 +72,10 @@ pub enum Taken {
     Token(Outcome),
     /// None: the key is over its limit.
     Over(Outcome),
-    /// None yet: try again when the next call is answered.
+    /// None yet: they are asked for; try again when the next call is answered.
     Wait,
+    /// The same, and they are still asked for as they were.
+    StillWait,
     /// Nobody can say.
     Away,
 }
@@ -162,6 +164,15 @@ impl Leases {
 
     /// Takes what a request costs from `key` at `now`, in nanoseconds.
     pub fn take(&mut self, key: &[u8], terms: &Arc<Terms>, now: u64) -> Taken {
+        self.take_for(key, terms, now, false)
+    }
+
+    /// The same for a request that waited for it.
+    pub fn take_again(&mut self, key: &[u8], terms: &Arc<Terms>, now: u64) -> Taken {
+        self.take_for(key, terms, now, true)
+    }
+
+    fn take_for(&mut self, key: &[u8], terms: &Arc<Terms>, now: u64, waited: bool) -> Taken {
         let away = self.is_away(now);
         let (failing, crowded) = (self.failures > 0, self.due.len() >= MAX_WAITING);
         let entry = self.entry(key, terms);
@@ -175,6 +186,9 @@ impl Leases {
         } else if failing {
             // Somebody has to find out whether it is back, but nobody has to wait for it.
             (Taken::Away, true)
+        } else if waited && entry.stage != Stage::Idle {
+            // Another call was answered.
+            (Taken::StillWait, false)
         } else {
             entry.waiting = entry.waiting.saturating_add(entry.terms.cost);
             (Taken::Wait, true)

@@ -143,23 +143,24 @@ impl Limiter {
         };
         let mut allowed = Allowed::default();
         let mut quota = Quota::default();
-        let (mut taken, mut waits) = (Vec::new(), false);
+        let (mut taken, mut waits, mut asks) = (Vec::new(), false, false);
         for (index, limit) in policy.limits.iter().enumerate() {
             if let (Some(request), None) = (request, waiting.keys.get(index)) {
                 waiting.keys.push(limit.key(request));
             }
             // Whoever waited has the keys of all.
             let Some(key) = waiting.keys.get(index) else { continue };
-            let (outcome, place) = match counting.count(limit, key, waiting.may_wait()) {
+            let (outcome, place) = match counting.count(limit, key, &waiting) {
                 Counted::Here(outcome, evicted, place) => {
                     allowed.evicted |= evicted == Evicted::Bucket;
                     (outcome, Some(place))
                 }
                 Counted::Leased(outcome) => (outcome, None),
                 // What only counts neither refuses nor holds up.
-                Counted::Wait | Counted::Nobody if limit.shadow => continue,
-                Counted::Wait => {
+                Counted::Wait { .. } | Counted::Nobody if limit.shadow => continue,
+                Counted::Wait { asks: anew } => {
                     waits = true;
+                    asks |= anew;
                     continue;
                 }
                 Counted::Nobody => {
@@ -182,7 +183,7 @@ impl Limiter {
         }
         if waits {
             counting.give_back(&waiting.keys, &taken);
-            return Decision::Wait(waiting.again());
+            return Decision::Wait(waiting.again(asks));
         }
         allowed.quota = Some(quota).filter(|_| policy.headers == QuotaHeaders::Always);
         Decision::Allow(allowed)

@@ -153,6 +153,7 @@ fn guarded(name: &str, limit: Limit, steps: impl IntoIterator<Item = Step>) -> C
     let policy = AuthPolicy {
         realm: "tollgate".to_owned(),
         any_of: vec![AuthProvider::ApiKey(provider)],
+        all_of: Vec::new(),
         optional: false,
         on_failure: OnFailure::Deny,
     };
@@ -160,6 +161,7 @@ fn guarded(name: &str, limit: Limit, steps: impl IntoIterator<Item = Step>) -> C
         trust_identity_headers: false,
         claim_headers: Vec::new(),
         claims: vec!["plan".to_owned(), "org.id".to_owned()],
+        requirements: BTreeMap::new(),
         revocations: None,
         policies: [("p".to_owned(), policy)].into(),
     };

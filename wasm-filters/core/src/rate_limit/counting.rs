@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::global::Source;
+use super::global::{Source, Waiting};
 use super::leases::{self, Leases};
 use super::limit::{Key, Limit};
 use super::{HostFailure, SharedSlots};
@@ -30,8 +30,8 @@ pub(super) enum Counted {
     Here(Outcome, Evicted, Place),
     /// Counted in the bucket that all Envoys share.
     Leased(Outcome),
-    /// It must be tried again when the quota service has answered.
-    Wait,
+    /// It must be tried again when the quota service has answered; whether it is asked anew.
+    Wait { asks: bool },
     /// It can't be counted.
     Nobody,
 }
@@ -60,15 +60,18 @@ impl<'a> Counting<'a> {
     }
 
     /// Takes what a request costs.
-    pub fn count(&mut self, limit: &Limit, key: &Key, may_wait: bool) -> Counted {
+    pub fn count(&mut self, limit: &Limit, key: &Key, request: &Waiting<'_>) -> Counted {
         match &limit.rate_of(key).global {
             None => self.here(limit, key),
-            Some(global) => match global.take(&key.bytes, self.global.as_deref_mut(), self.now) {
-                Source::Lease(outcome) => Counted::Leased(outcome),
-                Source::Later if may_wait => Counted::Wait,
-                Source::Later | Source::Away if global.counts_alone() => self.here(limit, key),
-                Source::Later | Source::Away => Counted::Nobody,
-            },
+            Some(global) => {
+                match global.take(&key.bytes, self.global.as_deref_mut(), self.now, request.waited()) {
+                    Source::Lease(outcome) => Counted::Leased(outcome),
+                    Source::Soon => Counted::Wait { asks: false },
+                    Source::Later if request.may_ask() => Counted::Wait { asks: true },
+                    Source::Later | Source::Away if global.counts_alone() => self.here(limit, key),
+                    Source::Later | Source::Away => Counted::Nobody,
+                }
+            }
         }
     }
 

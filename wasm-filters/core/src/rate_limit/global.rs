@@ -10,7 +10,7 @@ use super::limit::Key;
 use crate::bucket::{Bucket, Outcome};
 use crate::lease::{Leases, Taken, Terms};
 
-/// Tries of a request that waits: the first call may have brought less than those before it needed.
+/// Times that a request has tokens asked for: the first call may have brought less than those before it needed.
 const MAX_TRIES: u32 = 3;
 
 /// What a limit says of its shared bucket.
@@ -27,6 +27,8 @@ pub(super) enum Source {
     Lease(Outcome),
     /// It has to be asked.
     Later,
+    /// It is being asked.
+    Soon,
     /// It can't be asked.
     Away,
 }
@@ -53,11 +55,16 @@ impl Global {
         Some((Self { terms, alone: global.alone_percent.is_some() }, share))
     }
 
-    /// Takes what a request costs.
-    pub fn take(&self, key: &[u8], leases: Option<&mut Leases>, now: u64) -> Source {
-        match leases.map(|leases| leases.take(key, &self.terms, now)) {
+    /// Takes what a request costs; `waited` says that it asked before.
+    pub fn take(&self, key: &[u8], leases: Option<&mut Leases>, now: u64, waited: bool) -> Source {
+        let taken = leases.map(|leases| match waited {
+            true => leases.take_again(key, &self.terms, now),
+            false => leases.take(key, &self.terms, now),
+        });
+        match taken {
             Some(Taken::Token(outcome) | Taken::Over(outcome)) => Source::Lease(outcome),
             Some(Taken::Wait) => Source::Later,
+            Some(Taken::StillWait) => Source::Soon,
             Some(Taken::Away) | None => Source::Away,
         }
     }
@@ -74,13 +81,19 @@ impl<'a> Waiting<'a> {
         Self { policy: Cow::Borrowed(policy), keys: Vec::new(), tries: 0 }
     }
 
-    pub(super) fn may_wait(&self) -> bool {
+    /// Whether it asked before.
+    pub(super) fn waited(&self) -> bool {
+        self.tries > 0
+    }
+
+    /// Whether it may ask once more.
+    pub(super) fn may_ask(&self) -> bool {
         self.tries < MAX_TRIES
     }
 
-    /// It waits once more.
-    pub(super) fn again(self) -> Waiting<'static> {
+    /// It waits; `asks` says that it asked anew.
+    pub(super) fn again(self, asks: bool) -> Waiting<'static> {
         let policy = Cow::Owned(self.policy.into_owned());
-        Waiting { policy, keys: self.keys, tries: self.tries.saturating_add(1) }
+        Waiting { policy, keys: self.keys, tries: self.tries.saturating_add(u32::from(asks)) }
     }
 }

@@ -308,6 +308,22 @@ fn a_request_of_several_shared_limits_waits_for_one_call_and_holds_nothing_meanw
 }
 
 #[test]
+fn calls_for_other_keys_do_not_use_up_the_patience_of_a_request() {
+    let limiter = several(json!([shared(json!({ "name": "a" }))]));
+    let (slots, mut leases) = (Shared::default(), lease::Leases::new(10, 1));
+    let decision = limiter.decide("p", &Request::default(), &slots, 1, NOW, Some(&mut leases));
+    let Decision::Wait(mut waiting) = decision else { panic!("{decision:?}") };
+    for _ in 0..20 {
+        match limiter.decide_again(waiting, &slots, 1, NOW, &mut leases) {
+            Decision::Wait(again) => waiting = again,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(answer(&mut leases, 9), 1, "it is asked for once");
+    assert!(is_allowed(&limiter.decide_again(waiting, &slots, 1, NOW, &mut leases)));
+}
+
+#[test]
 fn what_a_later_limit_refuses_is_put_back_into_the_lease() {
     let limiter = several(json!([
         shared(json!({ "name": "a", "cost": 2 })),
