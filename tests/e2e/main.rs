@@ -28,6 +28,7 @@ mod on_demand;
 mod parity;
 mod quota;
 mod replicas;
+mod requirements;
 mod revocations;
 mod rollout;
 mod routes;
