@@ -163,7 +163,6 @@ fn guarded(name: &str, limit: Limit, steps: impl IntoIterator<Item = Step>) -> C
         claims: vec!["plan".to_owned(), "org.id".to_owned()],
         requirements: BTreeMap::new(),
         revocations: None,
-        requirements: BTreeMap::new(),
         policies: [("p".to_owned(), policy)].into(),
     };
     Case {
