@@ -28,7 +28,7 @@ use crate::api_key::{self, Answer, KeyHash, KeyRing, Lookup};
 use crate::cache::Cache;
 use crate::headers::{self, HeaderMap};
 use crate::problem::LocalResponse;
-use crate::revocations::Revocations;
+use crate::revocations::{Revocations, Standing};
 use crate::signature::HostVerifier;
 use crate::{ConfigError, config_error};
 
@@ -250,10 +250,11 @@ impl Authenticator {
         let mut so_far = SoFar { fresh: true, ..pending.so_far.clone() };
         match answer.map(|answer| ring.remember(&pending.hash, answer, now)) {
             // It was active when introspection was asked.
-            Some(Some(identity)) if self.is_revoked(&identity) => {
-                return self.refuse(gate, index, headers, &revoked_key());
-            }
-            Some(Some(identity)) => so_far.known.push((index, identity)),
+            Some(Some(identity)) => match self.standing(&identity, revoked_key) {
+                Ok(()) => so_far.known.push((index, identity)),
+                Err(refusal) if gate.lets_pass(&refusal) => so_far.failed = Some((index, refusal)),
+                Err(refusal) => return self.refuse(gate, index, headers, &refusal),
+            },
             Some(None) => return self.refuse(gate, index, headers, &unknown_key()),
             None => {
                 let refusal =
@@ -319,14 +320,21 @@ impl Authenticator {
             Kind::Jwt { .. } => (self.check_token(policy, provider, credential, now, host)?, revoked_token),
             Kind::ApiKey(ring) => (check_key(ring, credential, now)?, revoked_key),
         };
-        match &checked {
-            Checked::Known(_, identity, _) if self.is_revoked(identity) => Err(revoked()),
-            _ => Ok(checked),
+        if let Checked::Known(_, identity, _) = &checked {
+            self.standing(identity, revoked)?;
         }
+        Ok(checked)
     }
 
-    fn is_revoked(&self, identity: &Identity) -> bool {
-        self.revocations.borrow().refuse(&identity.revocable)
+    /// That a credential is not revoked; `revoked` makes what is said of one that is.
+    fn standing(&self, identity: &Identity, revoked: fn() -> Refusal) -> Result<(), Refusal> {
+        match self.revocations.borrow().judge(&identity.revocable) {
+            Standing::Good => Ok(()),
+            Standing::Revoked => Err(revoked()),
+            Standing::Unknown => {
+                Err(Refusal::Unavailable("revocations_unavailable", "what was revoked is not known yet"))
+            }
+        }
     }
 
     fn check_token(

@@ -18,6 +18,20 @@ pub const MAX_ENTRIES: usize = 100_000;
 /// nobody else chooses them.
 type Fingerprint = u128;
 
+/// No state of a list.
+const NEVER: u64 = u64::MAX;
+
+/// What a list says of a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It is not revoked.
+    Good,
+    /// It is.
+    Revoked,
+    /// Nobody told of anything yet.
+    Unknown,
+}
+
 /// What an identity may be refused by.
 #[derive(Debug, Clone, Default)]
 pub struct Revocable {
@@ -30,7 +44,7 @@ impl Revocable {
     /// By these ids, as the list `list` has them.
     pub fn new<'a>(list: &str, ids: impl IntoIterator<Item = (RevokedKind, &'a str)>) -> Self {
         let ids = ids.into_iter().map(|(kind, id)| fingerprint(list, kind, id)).collect();
-        Self { ids, passed: Cell::new(0) }
+        Self { ids, passed: Cell::new(NEVER) }
     }
 }
 
@@ -48,23 +62,31 @@ impl Eq for Revocable {}
 pub struct Revocations {
     /// Until when each counts, in seconds since the epoch.
     entries: HashMap<Fingerprint, u64, Xxh3DefaultBuilder>,
-    /// Goes up with every change that may refuse somebody.
+    /// Goes up with every change that may refuse somebody; 0 until the first.
     state: u64,
     refused: Cell<u64>,
 }
 
 impl Revocations {
     /// Whether a credential is revoked.
-    pub fn refuse(&self, credential: &Revocable) -> bool {
-        if credential.passed.get() == self.state {
-            return false;
+    pub fn judge(&self, credential: &Revocable) -> Standing {
+        if credential.passed.get() == self.state || credential.ids.is_empty() {
+            return Standing::Good;
         }
-        let revoked = credential.ids.iter().any(|id| self.entries.contains_key(id));
-        match revoked {
-            true => self.refused.set(self.refused.get().saturating_add(1)),
-            false => credential.passed.set(self.state),
+        if !self.is_known() {
+            return Standing::Unknown;
         }
-        revoked
+        if credential.ids.iter().any(|id| self.entries.contains_key(id)) {
+            self.refused.set(self.refused.get().saturating_add(1));
+            return Standing::Revoked;
+        }
+        credential.passed.set(self.state);
+        Standing::Good
+    }
+
+    /// Whether anybody told of anything, be it that nothing was revoked.
+    pub fn is_known(&self) -> bool {
+        self.state > 0
     }
 
     /// Learns of what was revoked; `now` is in seconds since the epoch. Tells how many had no room.
@@ -162,18 +184,18 @@ mod tests {
     fn a_credential_is_refused_from_when_it_is_told_until_its_time() {
         let mut list = Revocations::default();
         let (revoked, other) = (key("l", "a"), key("l", "b"));
-        assert!(!list.refuse(&revoked), "nothing was told yet");
+        assert_eq!(list.judge(&revoked), Standing::Unknown, "nothing was told yet");
         assert_eq!(list.learn(&update(&[("l", RevokedKind::ApiKey, "a", NOW + 10)]), NOW), 0);
         for _ in 0..2 {
-            assert!(list.refuse(&revoked), "also where it passed before");
-            assert!(!list.refuse(&other));
+            assert_eq!(list.judge(&revoked), Standing::Revoked, "also where it passed before");
+            assert_eq!(list.judge(&other), Standing::Good);
         }
         assert_eq!(list.take_refused(), 2);
         assert_eq!(list.take_refused(), 0);
         list.learn(&update(&[]), NOW + 9);
-        assert!(list.refuse(&revoked), "what is told later takes nothing back");
+        assert_eq!(list.judge(&revoked), Standing::Revoked, "what is told later takes nothing back");
         list.learn(&update(&[]), NOW + 10);
-        assert!(!list.refuse(&revoked));
+        assert_eq!(list.judge(&revoked), Standing::Good);
         assert!(list.is_empty());
     }
 
@@ -181,11 +203,11 @@ mod tests {
     fn lists_and_kinds_do_not_see_each_other() {
         let mut list = Revocations::default();
         list.learn(&update(&[("l", RevokedKind::Token, "a", NOW + 1)]), NOW);
-        assert!(!list.refuse(&key("l", "a")));
-        assert!(!list.refuse(&Revocable::new("m", [(RevokedKind::Token, "a")])));
-        assert!(!list.refuse(&Revocable::default()), "what has no list is never refused");
+        assert_eq!(list.judge(&key("l", "a")), Standing::Good);
+        assert_eq!(list.judge(&Revocable::new("m", [(RevokedKind::Token, "a")])), Standing::Good);
+        assert_eq!(list.judge(&Revocable::default()), Standing::Good, "what has no list is never refused");
         let token = [(RevokedKind::Session, "s"), (RevokedKind::Token, "a")];
-        assert!(list.refuse(&Revocable::new("l", token)), "by either of its ids");
+        assert_eq!(list.judge(&Revocable::new("l", token)), Standing::Revoked, "by either of its ids");
     }
 
     #[test]
@@ -195,7 +217,7 @@ mod tests {
             list.learn(&update(&[("l", RevokedKind::ApiKey, "a", until)]), NOW);
         }
         list.learn(&update(&[]), NOW + 8);
-        assert!(list.refuse(&key("l", "a")));
+        assert_eq!(list.judge(&key("l", "a")), Standing::Revoked);
     }
 
     #[test]
@@ -224,8 +246,8 @@ mod tests {
         many.revoked.insert("l".to_owned(), entries.collect());
         assert_eq!(list.learn(&many, NOW), 7);
         assert_eq!(list.len(), MAX_ENTRIES);
-        assert!(!list.refuse(&key("l", "6")));
-        assert!(list.refuse(&key("l", "7")));
+        assert_eq!(list.judge(&key("l", "6")), Standing::Good);
+        assert_eq!(list.judge(&key("l", "7")), Standing::Revoked);
         list.learn(&update(&[]), NOW * 1_000);
         assert!(list.entries.capacity() < 1_000, "memory goes back");
     }

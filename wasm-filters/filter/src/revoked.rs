@@ -20,6 +20,8 @@ const MAX_ANSWER_BYTES: usize = 32 << 20;
 const SOON: Duration = Duration::from_millis(500);
 /// Who is asked. Not the cluster's name: HTTP/2 servers refuse an authority with a slash.
 const AUTHORITY: &[u8] = b"xds-server";
+/// How long requests are held until a new VM knows what was revoked.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Until the first call of a VM.
 pub const AT_ONCE: Duration = Duration::from_millis(1);
 
@@ -30,6 +32,8 @@ pub struct Revoked {
     /// What the last answer said, for the next call.
     cursor: String,
     call: Option<Call>,
+    /// Until when requests are held for the first answer. `None` once there is no use.
+    patience: Option<Duration>,
 }
 
 struct Call {
@@ -53,7 +57,13 @@ pub enum Answered {
 impl Revoked {
     /// Nothing is known yet.
     pub fn new(service: &RevocationService) -> Self {
-        Self { list: Rc::default(), service: service.clone(), cursor: String::new(), call: None }
+        Self {
+            list: Rc::default(),
+            service: service.clone(),
+            cursor: String::new(),
+            call: None,
+            patience: Some(host::now().saturating_add(PATIENCE)),
+        }
     }
 
     /// A newer configuration: what is known stays.
@@ -64,6 +74,12 @@ impl Revoked {
     /// The list, for those who decide.
     pub fn list(&self) -> &Rc<RefCell<Revocations>> {
         &self.list
+    }
+
+    /// Whether requests should be held, as the first answer is about to come.
+    pub fn holds(&mut self) -> bool {
+        self.patience.take_if(|until| host::now() >= *until);
+        self.patience.is_some()
     }
 
     /// Whether no call is under way.
@@ -114,6 +130,7 @@ impl Revoked {
     /// Takes the call's answer.
     pub fn answer(&mut self, headers: usize, body_size: usize) -> Answered {
         let Some(call) = self.call.take() else { return Answered::Later };
+        self.patience = None;
         let now = host::now();
         let status = if headers == 0 {
             Vec::new()

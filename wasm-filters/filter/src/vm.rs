@@ -44,6 +44,8 @@ pub struct Vm<K> {
 enum Stream {
     /// Introspection was asked.
     Waiting(Box<Waiting>),
+    /// It waits until it is known what was revoked.
+    Held,
     /// It waits for tokens.
     Queued(Box<Queued>),
     /// Its response tells what is left.
@@ -123,6 +125,10 @@ impl<K: Kind> Module for Vm<K> {
         }
         self.counters.flush();
         self.sweep(root);
+        if self.revoked.as_mut().is_some_and(|revoked| !revoked.holds()) {
+            self.release();
+            let _ = abi::set_effective_context(root);
+        }
         self.ask_what_is_revoked(root);
     }
 
@@ -154,6 +160,7 @@ impl<K: Kind> Module for Vm<K> {
                 Answered::Later => {}
                 Answered::Failed => self.counters.add(Count::RevocationFailures),
             }
+            self.release();
             return;
         }
         let Some(stream) = self.calls.remove(&token) else { return };
@@ -172,9 +179,13 @@ impl<K: Kind> Vm<K> {
     fn start(&mut self, stream: u32) -> Option<Action> {
         let Some(name) = host::route_name().ok()? else { return Some(Action::Continue) };
         let (plugin, route) = self.asked(&name)?;
+        let auth = plugin.parts.auth.as_ref()?;
+        if self.must_wait(auth, &route) {
+            self.streams.insert(stream, Stream::Held);
+            return Some(Action::Pause);
+        }
         let pairs = abi::header_pairs(Map::Request).ok()?;
         let headers = headers::decode(&pairs)?;
-        let auth = plugin.parts.auth.as_ref()?;
         let now = route.auth.as_ref().map(|_| host::now());
         let at = now.unwrap_or_default();
         let decision = auth.decide(route.guard(), &headers, at, &BoringSsl);
@@ -186,6 +197,24 @@ impl<K: Kind> Vm<K> {
         let Some(name) = host::route_name().ok()? else { return Some(Action::Continue) };
         let (plugin, route) = self.asked(&name)?;
         Some(self.limit(&plugin, &route, stream, &Source::AsItIs(&route), None).action())
+    }
+
+    /// Whether it is about to be known what was revoked, in a VM that is new.
+    fn must_wait(&mut self, auth: &Authenticator, route: &Route) -> bool {
+        let asks = auth.revocation_service().is_some() && route.auth.is_some();
+        asks && self.revoked.as_mut().is_some_and(Revoked::holds)
+    }
+
+    /// Lets those go on that were held.
+    fn release(&mut self) {
+        let held = self.streams.extract_if(.., |_, stream| matches!(stream, Stream::Held));
+        for stream in held.map(|(stream, _)| stream).collect::<Vec<_>>() {
+            if abi::exists(stream)
+                && self.start(stream).unwrap_or_else(|| answer(&unreadable())) == Action::Continue
+            {
+                let _ = abi::continue_request();
+            }
+        }
     }
 
     /// Whom the requests of a route ask, and what it is.

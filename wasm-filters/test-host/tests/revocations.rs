@@ -5,7 +5,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::json;
-use tollgate_wasm_host::{Callout, Host, Outcome, Plugin, VmName};
+use tollgate_wasm_host::{Callout, Host, Outcome, Plugin, Stream, VmName};
 
 use crate::support::built;
 
@@ -78,8 +78,16 @@ fn update(cursor: &str, keys: &[&str]) -> String {
 
 /// The status of a request with the key.
 fn request(plugin: &Plugin, worker: usize) -> u16 {
+    answered(&send(plugin, worker))
+}
+
+fn send(plugin: &Plugin, worker: usize) -> Stream {
     let request = plugin.worker(worker).request([(":path", "/"), ("x-api-key", "asked")]);
-    let stream = request.property(["xds", "route_name"], "all;plugin=p,auth=p").send().unwrap();
+    request.property(["xds", "route_name"], "all;plugin=p,auth=p").send().unwrap()
+}
+
+/// The status that it gets, once introspection says that its key is good, if that is asked.
+fn answered(stream: &Stream) -> u16 {
     if let Some(introspection) = stream.callout() {
         let body = r#"{"active":true,"consumer":"carol","key_id":"k-1"}"#;
         introspection.reply(200, [("content-type", "application/json")], body).unwrap();
@@ -89,6 +97,37 @@ fn request(plugin: &Plugin, worker: usize) -> u16 {
         Outcome::Continue(_) => 200,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn requests_wait_until_a_new_vm_knows_what_was_revoked() {
+    for (revoked, status) in [(&["k-1"][..], 401), (&[], 200)] {
+        let (host, plugin) = start("gateway", 1);
+        let held = [send(&plugin, 0), send(&plugin, 0)];
+        host.clock().advance(SOON).unwrap();
+        for stream in &held {
+            assert_eq!((stream.outcome(), stream.callout().is_some()), (Outcome::Pause, false));
+        }
+        reply(&plugin, 0, 200, &update("e-1", revoked));
+        assert_eq!(held.each_ref().map(answered), [status; 2]);
+    }
+}
+
+#[test]
+fn requests_are_refused_while_nobody_told_what_was_revoked() {
+    let (host, plugin) = start("gateway", 1);
+    let held = send(&plugin, 0);
+    host.clock().advance(SOON).unwrap();
+    call(&plugin, 0).unwrap().fail().unwrap();
+    assert_eq!(answered(&held), 503, "at once, as there is nothing to wait for");
+    assert_eq!(request(&plugin, 0), 503);
+
+    let (host, plugin) = start("gateway", 1);
+    let held = send(&plugin, 0);
+    host.clock().advance(SOON + TICK + TICK).unwrap();
+    assert_eq!(answered(&held), 503, "after a while, though the call goes on");
+    reply(&plugin, 0, 200, &update("e-1", &[]));
+    assert_eq!(request(&plugin, 0), 200);
 }
 
 #[test]

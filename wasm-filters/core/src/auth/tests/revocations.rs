@@ -49,6 +49,7 @@ fn a_revoked_key_is_refused_also_where_introspection_just_called_it_active() {
         revoking(json!({ "api_key": with(key_provider(true), json!({ "revocations": "l" })) }));
     let is_revoked = |decision| assert_revoked(decision, "invalid_key", "the API key was revoked");
     let configured = [("x-api-key", "secret-key")];
+    revoke(&list, "api_key", "another");
     allowed(decide(&engine, "p", &configured));
     revoke(&list, "api_key", "key-1");
     is_revoked(decide(&engine, "p", &configured));
@@ -67,4 +68,25 @@ fn a_provider_without_a_list_refuses_nothing() {
     let (engine, list) = revoking(json!({ "api_key": key_provider(false) }));
     revoke(&list, "api_key", "key-1");
     allowed(decide(&engine, "p", &[("x-api-key", "secret-key")]));
+}
+
+#[test]
+fn until_it_is_told_what_was_revoked_nobody_passes_unless_the_policy_has_it_so() {
+    let provider = json!({ "api_key": with(key_provider(false), json!({ "revocations": "l" })) });
+    for (on_failure, passes) in [("deny", false), ("allow", true)] {
+        let policy = with(policy(json!([provider])), json!({ "on_failure": on_failure }));
+        let mut engine = engine(false, json!({ "p": policy }));
+        let list = Rc::<RefCell<Revocations>>::default();
+        engine.refuse_revoked(&list);
+        let headers = [("x-api-key", "secret-key")];
+        match (passes, decide(&engine, "p", &headers)) {
+            (true, decision) => assert!(allowed(decision).failed_open),
+            (false, decision) => {
+                let (status, code, _) = denied(decision);
+                assert_eq!((status, code.as_str()), (503, "revocations_unavailable"));
+            }
+        }
+        revoke(&list, "api_key", "another");
+        assert!(!allowed(decide(&engine, "p", &headers)).failed_open);
+    }
 }
