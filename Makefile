@@ -37,7 +37,7 @@ lint: setup ## Formatting, clippy with warnings denied, and the house rules
 	cargo clippy --workspace --all-targets --features xds-server/criterion -- -D warnings
 	tests/tidy.sh
 
-bench: wasm ## Print the benchmark tables (release build; about 5 minutes)
+bench: wasm ## Print the benchmark tables (release build; about 8 minutes)
 	@tests/setup.sh --bench >/dev/null
 	cargo build --release $(SERVERS) --bins --example raw_resources
 	@exec $(TARGET_DIR)/release/tollgate-bench $(ARGS)
