@@ -94,7 +94,7 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
             "virtual_hosts": [{
                 "name": "all",
                 "domains": ["*"],
-                "routes": case.routes.iter().map(|route| self::route(route, &name)).collect::<Vec<Value>>(),
+                "routes": case.routes.iter().map(route).collect::<Vec<Value>>(),
             }],
         },
         "http_filters": [
@@ -109,9 +109,9 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
     })
 }
 
-fn route(route: &Route, plugin: &str) -> Value {
+fn route(route: &Route) -> Value {
     json!({
-        "name": route.name_for(plugin),
+        "name": route.full_name(),
         "match": { "path": route.path },
         "route": { "cluster": "upstream" },
     })

@@ -10,15 +10,15 @@ pub enum Action {
     Pause = 1,
 }
 
-/// One VM. Contexts are numbers: of a plugin's configuration (`root`), or of a stream. Neither the making nor the end of
-/// one is told, which would cost every stream two entries into the VM: [`crate::exists`] says whether it is there.
+/// One VM. Contexts are numbers: of a plugin's configuration (`root`), or of a stream. The end of one is not told, which
+/// would cost every stream an entry into the VM: [`crate::exists`] says whether it is there.
 pub trait Module: Default {
     /// Takes a configuration of `size` bytes; `false` refuses it.
     fn configure(&mut self, root: u32, size: usize) -> bool;
     /// The period of `set_tick_period` went by, of a plugin's context.
     fn tick(&mut self, root: u32);
-    /// A request's headers are here.
-    fn request_headers(&mut self, stream: u32) -> Action;
+    /// A request's headers are here, of a stream under `root`; `None` where the proxy made another stream since.
+    fn request_headers(&mut self, root: Option<u32>, stream: u32) -> Action;
     /// A response's headers are here. Only where exported.
     fn response_headers(&mut self, stream: u32);
     /// A call ended; without headers, it failed.
@@ -67,12 +67,15 @@ macro_rules! export {
     ($module:ty) => {
         #[allow(unsafe_code)]
         mod exported {
-            use std::cell::RefCell;
+            use std::cell::{Cell, RefCell};
 
             use $crate::Module as _;
 
             thread_local! {
                 static MODULE: RefCell<$module> = RefCell::default();
+                // The stream that was made last, and its root. The proxy makes a stream's context and hands it the
+                // request's headers at once, so this needs no table.
+                static LAST: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
             }
 
             pub(super) fn with<T>(call: impl FnOnce(&mut $module) -> T) -> T {
@@ -93,6 +96,11 @@ macro_rules! export {
             }
 
             #[unsafe(no_mangle)]
+            extern "C" fn proxy_on_context_create(context: u32, root: u32) {
+                LAST.set((context, root));
+            }
+
+            #[unsafe(no_mangle)]
             extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
                 u32::from(with(|module| module.configure(root, size)))
             }
@@ -104,7 +112,8 @@ macro_rules! export {
 
             #[unsafe(no_mangle)]
             extern "C" fn proxy_on_request_headers(stream: u32, _headers: usize, _end: u32) -> u32 {
-                with(|module| module.request_headers(stream)) as u32
+                let root = Some(LAST.get()).filter(|(last, _)| *last == stream).map(|(_, root)| root);
+                with(|module| module.request_headers(root, stream)) as u32
             }
 
             #[unsafe(no_mangle)]

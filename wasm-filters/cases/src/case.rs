@@ -234,10 +234,9 @@ impl Config {
 }
 
 impl Route {
-    /// Its name in Envoy, where `plugin` has its policies.
-    pub fn name_for(&self, plugin: &str) -> String {
-        let policies = if self.policies.is_empty() { "" } else { "," };
-        format!("{};plugin={plugin}{policies}{}", self.name, self.policies)
+    /// Its name in Envoy.
+    pub fn full_name(&self) -> String {
+        format!("{};{}", self.name, if self.policies.is_empty() { "none" } else { &self.policies })
     }
 
     pub(crate) fn new(name: &str, policies: &str) -> Self {

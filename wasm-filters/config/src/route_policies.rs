@@ -3,15 +3,13 @@
 //! Of what Envoy tells a Wasm filter about a route, the name is the cheapest by far: metadata costs it two to three
 //! times as much, more than all that the filter reads of the request.
 
-/// A route, whom it asks, and its policies: `api/GET /v1/*;plugin=public/gateway,auth=consumers,rate_limit=per-consumer`.
+/// A route, and its policies: `api/GET /v1/*;auth=consumers,rate_limit=per-consumer`, or `api/GET /healthz;none`.
 /// What the route requires beyond its auth policy stands behind it (`auth=consumers/NAME`), so that a filter which knows no
 /// requirements takes both for the name of a policy that it doesn't know, and lets nobody through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RoutePolicies<'a> {
     /// What the route is called, for keys and counters. Any text.
     pub route: &'a str,
-    /// The plugin, as Envoy calls it: its configuration has the policies.
-    pub plugin: &'a str,
     /// Name in [`crate::AuthConfig::policies`].
     pub auth: Option<&'a str>,
     /// Name in [`crate::AuthConfig::requirements`]; only with `auth`.
@@ -20,15 +18,20 @@ pub struct RoutePolicies<'a> {
     pub rate_limit: Option<&'a str>,
 }
 
+/// What a route without policies tells.
+const NONE: &str = "none";
+
 impl<'a> RoutePolicies<'a> {
     /// Reads what [`Self::render`] wrote; `None` where it is none. Unknown keys are passed over, so an older filter
     /// survives a newer xds-server.
     pub fn parse(name: &'a str) -> Option<Self> {
         let (route, told) = name.rsplit_once(';')?;
         let mut policies = Self { route, ..Self::default() };
+        if told == NONE {
+            return Some(policies);
+        }
         for (kind, name) in told.split(',').filter_map(|pair| pair.split_once('=')) {
             match kind {
-                "plugin" => policies.plugin = name,
                 "auth" => {
                     let (name, requirement) = match name.split_once('/') {
                         Some((name, requirement)) => (name, Some(requirement)),
@@ -40,25 +43,22 @@ impl<'a> RoutePolicies<'a> {
                 _ => {}
             }
         }
-        Some(policies)
+        (policies.auth.is_some() || policies.rate_limit.is_some()).then_some(policies)
     }
 
-    /// The plugin of a name that [`Self::render`] wrote.
-    pub fn plugin_of(name: &[u8]) -> Option<&[u8]> {
-        let told = name.rsplit(|byte| *byte == b';').next()?;
-        told.strip_prefix(b"plugin=")?.split(|byte| *byte == b',').next()
-    }
-
-    /// The route's name in Envoy. Names of plugins and policies hold no `;`, `,` or `=`, and those of policies no `/`
-    /// (xds-server checks them). A requirement without a policy names one that nobody has.
+    /// The route's name in Envoy. Names of policies hold no `;`, `,`, `=` or `/` (xds-server checks them). A requirement without a policy names one that nobody has.
     pub fn render(&self) -> String {
         let auth = match (self.auth, self.requirement) {
             (auth, Some(requirement)) => Some(format!("{}/{requirement}", auth.unwrap_or_default())),
             (auth, None) => auth.map(str::to_owned),
         };
         let policies = [("auth", auth.as_deref()), ("rate_limit", self.rate_limit)];
-        let policies = policies.into_iter().filter_map(|(kind, name)| Some(format!(",{kind}={}", name?)));
-        format!("{};plugin={}{}", self.route, self.plugin, policies.collect::<String>())
+        let policies = policies.into_iter().filter_map(|(kind, name)| Some(format!("{kind}={}", name?)));
+        let policies: Vec<String> = policies.collect();
+        match policies.is_empty() {
+            true => format!("{};{NONE}", self.route),
+            false => format!("{};{}", self.route, policies.join(",")),
+        }
     }
 }
 
@@ -69,22 +69,11 @@ mod tests {
     #[test]
     fn parse_reads_what_render_wrote() {
         for policies in [
-            RoutePolicies { plugin: "p/g", ..RoutePolicies::default() },
-            RoutePolicies { plugin: "p", auth: Some("a"), ..RoutePolicies::default() },
+            RoutePolicies { route: "api", ..RoutePolicies::default() },
+            RoutePolicies { auth: Some("a"), ..RoutePolicies::default() },
+            RoutePolicies { auth: Some("a"), requirement: Some("0f"), ..RoutePolicies::default() },
+            RoutePolicies { auth: Some(""), requirement: Some("0f"), ..RoutePolicies::default() },
             RoutePolicies {
-                plugin: "p",
-                auth: Some("a"),
-                requirement: Some("0f"),
-                ..RoutePolicies::default()
-            },
-            RoutePolicies {
-                plugin: "p",
-                auth: Some(""),
-                requirement: Some("0f"),
-                ..RoutePolicies::default()
-            },
-            RoutePolicies {
-                plugin: "p",
                 route: "api/GET /v1/*",
                 auth: Some("a-b"),
                 requirement: Some("0f"),
@@ -92,24 +81,20 @@ mod tests {
             },
             RoutePolicies {
                 route: "~ /a{1,2}%2c ?q=x;plugin=y,auth=none;\r\n é ",
-                plugin: "p/g",
                 rate_limit: Some("r.1"),
                 ..RoutePolicies::default()
             },
         ] {
             let name = policies.render();
             assert_eq!(RoutePolicies::parse(&name), Some(policies.clone()));
-            assert_eq!(RoutePolicies::plugin_of(name.as_bytes()), Some(policies.plugin.as_bytes()));
         }
     }
 
     #[test]
     fn a_name_that_tells_nothing_is_no_route_without_policies() {
-        for name in ["", "api", "api/plugin=p"] {
+        for name in ["", "api", "api/auth=a", "api/a;b", "api;"] {
             assert_eq!(RoutePolicies::parse(name), None);
-            assert_eq!(RoutePolicies::plugin_of(name.as_bytes()), None);
         }
-        assert_eq!(RoutePolicies::plugin_of(b"api;auth=a,plugin=p"), None);
     }
 
     #[test]
@@ -121,7 +106,7 @@ mod tests {
     #[test]
     fn a_requirement_without_a_policy_is_not_lost() {
         let name = RoutePolicies { requirement: Some("0f"), ..RoutePolicies::default() }.render();
-        assert_eq!(name, ";plugin=,auth=/0f");
+        assert_eq!(name, ";auth=/0f");
         assert_eq!(RoutePolicies::parse(&name).unwrap().auth, Some(""));
     }
 }

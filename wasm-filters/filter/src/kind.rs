@@ -7,8 +7,6 @@ use tollgate_filter_core::parts::Parts;
 pub trait Kind {
     /// Its name in Envoy's log.
     const NAME: &'static str;
-    /// Whether it reads all headers of a request.
-    const READS_ALL: bool;
     /// Reads its configuration.
     fn load(json: &[u8], seed: u64) -> Result<Parts, ConfigError>;
 }
@@ -19,7 +17,6 @@ pub struct Auth;
 
 impl Kind for Auth {
     const NAME: &'static str = "auth";
-    const READS_ALL: bool = true;
 
     fn load(json: &[u8], seed: u64) -> Result<Parts, ConfigError> {
         Parts::auth(json, seed)
@@ -32,7 +29,6 @@ pub struct RateLimit;
 
 impl Kind for RateLimit {
     const NAME: &'static str = "rate limit";
-    const READS_ALL: bool = false;
 
     fn load(json: &[u8], seed: u64) -> Result<Parts, ConfigError> {
         Parts::rate_limit(json, seed)
@@ -45,7 +41,6 @@ pub struct Both;
 
 impl Kind for Both {
     const NAME: &'static str = "gateway";
-    const READS_ALL: bool = true;
 
     fn load(json: &[u8], seed: u64) -> Result<Parts, ConfigError> {
         Parts::gateway(json, seed)

@@ -13,8 +13,6 @@ use crate::shared;
 pub struct Plugin {
     /// Decides.
     pub parts: Parts,
-    /// What Envoy calls it.
-    pub name: Vec<u8>,
     /// Its context.
     pub root: u32,
     /// Seed of the hash of a limit's keys, the same in all workers.
@@ -29,7 +27,6 @@ impl Plugin {
         let parts = K::load(&abi::configuration(size).unwrap_or_default(), seed)?;
         // Buckets stay as they are, so that a new configuration goes on counting where the old one was.
         let seed = if parts.limiter.is_some() { shared::prepare(seed) } else { seed };
-        let name = abi::property(b"plugin_name").unwrap_or_default();
-        Ok(Self { parts, name, root, seed })
+        Ok(Self { parts, root, seed })
     }
 }

@@ -117,9 +117,9 @@ impl Revoked {
         self.call.as_ref().is_some_and(|call| call.token == token)
     }
 
-    /// The plugin `root` goes, with its call.
-    pub fn gone(&mut self, root: u32) {
-        self.call.take_if(|call| call.root == root);
+    /// Forgets the call, so that another is made.
+    pub fn start_over(&mut self) {
+        self.call = None;
     }
 
     /// Forgets a call whose plugin went.

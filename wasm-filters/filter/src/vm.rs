@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tollgate_filter_abi::{self as abi, Action, Map, Module};
-use tollgate_filter_config::RoutePolicies;
 use tollgate_filter_core::auth::{Allowed, Authenticator, Decision, Pending};
 use tollgate_filter_core::headers::{self, HeaderMap};
 use tollgate_filter_core::parts::Route;
@@ -25,8 +24,8 @@ use crate::source::Source;
 
 /// One virtual machine of a filter.
 pub struct Vm<K> {
-    /// By what Envoy calls them, as routes do.
-    plugins: BTreeMap<Vec<u8>, Rc<Plugin>>,
+    /// By their contexts. Envoy may go back to an older one without a word, where a configuration is taken back.
+    plugins: BTreeMap<u32, Rc<Plugin>>,
     /// Streams of which something is still to be known; most have nothing here.
     streams: BTreeMap<u32, Stream>,
     /// The stream that waits for each call.
@@ -44,8 +43,8 @@ pub struct Vm<K> {
 enum Stream {
     /// Introspection was asked.
     Waiting(Box<Waiting>),
-    /// It waits until it is known what was revoked.
-    Held,
+    /// It waits until it is known what was revoked; its plugin.
+    Held(Rc<Plugin>),
     /// It waits for tokens.
     Queued(Box<Queued>),
     /// Its response tells what is left.
@@ -96,11 +95,9 @@ impl<K: Kind> Module for Vm<K> {
                         None => self.refill = Some(Refill::new(service.clone(), plugin.seed)),
                     }
                 }
-                let (name, plugin) = (plugin.name.clone(), Rc::new(plugin));
-                if let (Some(old), Some(revoked)) = (self.plugins.insert(name, plugin), &mut self.revoked) {
-                    // Its context will go, and its call with it.
-                    revoked.gone(old.root);
-                }
+                self.plugins.insert(root, Rc::new(plugin));
+                // Whose call it was may go soon, and the call with it.
+                self.revoked.iter_mut().for_each(Revoked::start_over);
                 let asks = self.revoked.as_ref().is_some_and(Revoked::is_idle);
                 abi::set_tick_period(if asks { revoked::AT_ONCE } else { counters::PERIOD });
                 true
@@ -142,9 +139,12 @@ impl<K: Kind> Module for Vm<K> {
         }
     }
 
-    fn request_headers(&mut self, stream: u32) -> Action {
-        let started = if K::READS_ALL { self.start(stream) } else { self.start_limit(stream) };
-        started.unwrap_or_else(|| answer(&unreadable()))
+    fn request_headers(&mut self, root: Option<u32>, stream: u32) -> Action {
+        match root.and_then(|root| self.plugins.get(&root)).cloned() {
+            Some(plugin) => self.start(&plugin, stream).unwrap_or_else(|| answer(&unreadable())),
+            // No configuration was ever accepted.
+            None => answer(&unreadable()),
+        }
     }
 
     fn response_headers(&mut self, stream: u32) {
@@ -175,13 +175,15 @@ impl<K: Kind> Module for Vm<K> {
 }
 
 impl<K: Kind> Vm<K> {
-    /// `None` where the host does not say what is needed, or the route's plugin was never configured: then nobody passes.
-    fn start(&mut self, stream: u32) -> Option<Action> {
+    /// `None` where the host does not say what is needed: then nobody passes.
+    fn start(&mut self, plugin: &Rc<Plugin>, stream: u32) -> Option<Action> {
         let Some(name) = host::route_name().ok()? else { return Some(Action::Continue) };
-        let (plugin, route) = self.asked(&name)?;
-        let auth = plugin.parts.auth.as_ref()?;
+        let route = plugin.parts.route(&name)?;
+        let Some(auth) = &plugin.parts.auth else {
+            return Some(self.limit(plugin, &route, stream, &Source::AsItIs(&route), None).action());
+        };
         if self.must_wait(auth, &route) {
-            self.streams.insert(stream, Stream::Held);
+            self.streams.insert(stream, Stream::Held(Rc::clone(plugin)));
             return Some(Action::Pause);
         }
         let pairs = abi::header_pairs(Map::Request).ok()?;
@@ -189,14 +191,7 @@ impl<K: Kind> Vm<K> {
         let now = route.auth.as_ref().map(|_| host::now());
         let at = now.unwrap_or_default();
         let decision = auth.decide(route.guard(), &headers, at, &BoringSsl);
-        Some(self.known(&plugin, &route, stream, (&pairs, &headers), decision, now))
-    }
-
-    /// The same where another filter decides who calls.
-    fn start_limit(&mut self, stream: u32) -> Option<Action> {
-        let Some(name) = host::route_name().ok()? else { return Some(Action::Continue) };
-        let (plugin, route) = self.asked(&name)?;
-        Some(self.limit(&plugin, &route, stream, &Source::AsItIs(&route), None).action())
+        Some(self.known(plugin, &route, stream, (&pairs, &headers), decision, now))
     }
 
     /// Whether it is about to be known what was revoked, in a VM that is new.
@@ -207,20 +202,15 @@ impl<K: Kind> Vm<K> {
 
     /// Lets those go on that were held.
     fn release(&mut self) {
-        let held = self.streams.extract_if(.., |_, stream| matches!(stream, Stream::Held));
-        for stream in held.map(|(stream, _)| stream).collect::<Vec<_>>() {
+        let held = self.streams.extract_if(.., |_, stream| matches!(stream, Stream::Held(_)));
+        for (stream, held) in held.collect::<Vec<_>>() {
+            let Stream::Held(plugin) = held else { continue };
             if abi::exists(stream)
-                && self.start(stream).unwrap_or_else(|| answer(&unreadable())) == Action::Continue
+                && self.start(&plugin, stream).unwrap_or_else(|| answer(&unreadable())) == Action::Continue
             {
                 let _ = abi::continue_request();
             }
         }
-    }
-
-    /// Whom the requests of a route ask, and what it is.
-    fn asked(&self, name: &[u8]) -> Option<(Rc<Plugin>, Rc<Route>)> {
-        let plugin = self.plugins.get(RoutePolicies::plugin_of(name)?)?;
-        Some((Rc::clone(plugin), plugin.parts.route(name)?))
     }
 
     /// Forgets what ended without a word: streams that were reset, with the calls that ended with them, and plugins that
@@ -233,15 +223,14 @@ impl<K: Kind> Vm<K> {
         self.swept = now;
         self.streams.retain(|stream, _| abi::exists(*stream));
         self.calls.retain(|_, stream| self.streams.contains_key(stream));
-        self.plugins.retain(|_, plugin| abi::exists(plugin.root));
+        self.plugins.retain(|root, _| abi::exists(*root));
         self.revoked.iter_mut().for_each(Revoked::sweep);
         let _ = abi::set_effective_context(root);
     }
 
     /// Makes the call that tells, on behalf of this plugin, unless it is under way.
     fn ask_what_is_revoked(&mut self, root: u32) {
-        let plugin = self.plugins.values().find(|plugin| plugin.root == root);
-        let asks = plugin.and_then(|plugin| plugin.parts.auth.as_ref());
+        let asks = self.plugins.get(&root).and_then(|plugin| plugin.parts.auth.as_ref());
         let asks = asks.is_some_and(|auth| auth.revocation_service().is_some());
         if let Some(revoked) = self.revoked.as_mut().filter(|_| asks)
             && !revoked.ask(root)
@@ -365,19 +354,20 @@ impl<K: Kind> Vm<K> {
             }
             let Some(Stream::Queued(queued)) = self.streams.remove(&stream) else { continue };
             let Queued { plugin, route, waiting } = *queued;
+            // What nobody waits for takes no tokens.
+            if !abi::exists(stream) {
+                continue;
+            }
             let (Some(limiter), Some(refill)) = (&plugin.parts.limiter, &mut self.refill) else { continue };
             let leases = &mut refill.refills.leases;
             let now = host::now();
             let decision = limiter.decide_again(waiting, &EnvoySlots, plugin.seed, now, leases);
-            if abi::set_effective_context(stream).is_err() {
-                continue;
-            }
             if self.limited(&plugin, &route, stream, decision) == Limited::Continue {
                 let _ = abi::continue_request();
             }
-            let _ = abi::set_effective_context(plugin.root);
         }
-        // For this plugin's context; the others tick in their own time.
+        // For one plugin that is there, which ticks for all; the others tick in their own time.
+        let _ = self.plugins.keys().find(|root| abi::exists(**root));
         if let Some(refill) = &mut self.refill {
             abi::set_tick_period(refill.next_tick().unwrap_or(counters::PERIOD));
         }

@@ -24,14 +24,12 @@ fn gateway(second: &str, on_failure: &str) -> (Host, Plugin) {
     });
     let auth = json!({ "trust_identity_headers": false, "claim_headers": [], "policies": { "p": policy } });
     let host = Host::new().cluster("apps").cluster("users");
-    let plugin =
-        host.plugin(&built("auth")).name("p").configuration(auth.to_string()).start().expect("starts");
+    let plugin = host.plugin(&built("auth")).configuration(auth.to_string()).start().expect("starts");
     (host, plugin)
 }
 
 fn send(plugin: &Plugin) -> Stream {
-    let request =
-        plugin.worker(0).request([(":path", "/")]).property(["xds", "route_name"], "all;plugin=p,auth=p");
+    let request = plugin.worker(0).request([(":path", "/")]).property(["xds", "route_name"], "all;auth=p");
     request.header("x-app", "app-key").header("x-user", "user-key").send().expect("no trap")
 }
 

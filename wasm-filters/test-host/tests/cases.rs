@@ -64,7 +64,7 @@ fn host() -> Host {
 
 fn run(case: &Case, host: Host) -> Result<(), String> {
     let module = built(case.config.module());
-    let plugin = host.plugin(&module).name("case").vm_id("case").configuration(case.config.json()).start();
+    let plugin = host.plugin(&module).vm_id("case").configuration(case.config.json()).start();
     let plugin = plugin.map_err(|error| error.to_string())?;
     for (number, step) in (1..).zip(&case.steps) {
         host.clock().advance(step.wait).map_err(|error| error.to_string())?;
@@ -80,7 +80,7 @@ fn send(plugin: &Plugin, case: &Case, step: &Step) -> Result<Observed, String> {
         .worker(0)
         .request([(":path", &step.path)])
         .property(["source", "address"], format!("{}:{}", step.client, 40_000 + step.headers.len()))
-        .property(["xds", "route_name"], route.name_for("case"));
+        .property(["xds", "route_name"], route.full_name());
     for (name, value) in &step.headers {
         request = request.header(name, value.trim_ascii());
     }

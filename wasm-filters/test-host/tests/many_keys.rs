@@ -40,8 +40,7 @@ fn start(scope: &str) -> (Host, Plugin) {
         "policies": { "p": { "headers": "limited", "limits": limits } },
     });
     let host = Host::new().cluster(CLUSTER);
-    let plugin =
-        host.plugin(&built("rate_limit")).name("p").configuration(configuration.to_string()).start().unwrap();
+    let plugin = host.plugin(&built("rate_limit")).configuration(configuration.to_string()).start().unwrap();
     (host, plugin)
 }
 
@@ -50,7 +49,7 @@ fn crowd(host: &Host, plugin: &Plugin, mut answer: impl FnMut(&Plugin)) -> u32 {
     let (mut waiting, mut passed) = (Vec::new(), 0);
     for client in 0..KEYS / LIMITS {
         let request = plugin.worker(0).request([(":path", "/"), ("x-client", &client.to_string())]);
-        let mut stream = request.property(["xds", "route_name"], "all;plugin=p,rate_limit=p").send().unwrap();
+        let mut stream = request.property(["xds", "route_name"], "all;rate_limit=p").send().unwrap();
         match stream.outcome() {
             Outcome::Continue(_) => {
                 passed += 1;

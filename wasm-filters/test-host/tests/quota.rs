@@ -28,19 +28,15 @@ fn start_with(alone: Option<u32>, workers: usize, further: &str) -> (Host, Plugi
             "period_ms": 1000, "burst": 1000, "cost": 1, "shadow": false,
             "global": {{"lease_ms": 2000, "alone_percent": {alone}}}}}{further}]}}}}}}"#
     );
-    let plugin = host
-        .plugin(&built("rate_limit"))
-        .name("quota")
-        .vm_id("quota")
-        .configuration(configuration)
-        .workers(workers);
+    let plugin =
+        host.plugin(&built("rate_limit")).vm_id("quota").configuration(configuration).workers(workers);
     let plugin = plugin.start().unwrap();
     (host, plugin)
 }
 
 fn request(plugin: &Plugin, worker: usize, tenant: &str) -> Stream {
     let request = plugin.worker(worker).request([(":path", "/"), ("x-tenant", tenant)]);
-    request.property(["xds", "route_name"], "all;plugin=quota,rate_limit=shared").send().unwrap()
+    request.property(["xds", "route_name"], "all;rate_limit=shared").send().unwrap()
 }
 
 /// The call that is under way, after the tick that makes it.

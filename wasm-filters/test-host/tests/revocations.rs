@@ -40,12 +40,8 @@ fn start(module: &str, workers: usize) -> (Host, Plugin) {
         "auth" => auth,
         _ => json!({ "auth": auth, "rate_limit": { "policies": {} } }),
     };
-    let plugin = host
-        .plugin(&built(module))
-        .name("p")
-        .vm_id("v")
-        .configuration(configuration.to_string())
-        .workers(workers);
+    let plugin =
+        host.plugin(&built(module)).vm_id("v").configuration(configuration.to_string()).workers(workers);
     let plugin = plugin.start().unwrap();
     (host, plugin)
 }
@@ -83,7 +79,7 @@ fn request(plugin: &Plugin, worker: usize) -> u16 {
 
 fn send(plugin: &Plugin, worker: usize) -> Stream {
     let request = plugin.worker(worker).request([(":path", "/"), ("x-api-key", "asked")]);
-    request.property(["xds", "route_name"], "all;plugin=p,auth=p").send().unwrap()
+    request.property(["xds", "route_name"], "all;auth=p").send().unwrap()
 }
 
 /// The status that it gets, once introspection says that its key is good, if that is asked.

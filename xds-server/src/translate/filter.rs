@@ -42,11 +42,6 @@ pub(super) struct Filter {
     pub config: TypedExtensionConfig,
 }
 
-/// What a listener's filter, its ECDS resource and its plugin are called.
-pub(super) fn name(listener: &Name) -> String {
-    format!("{listener}/{GATEWAY}")
-}
-
 /// The filter of a listener: always there, also where no policy applies.
 ///
 /// Connections outlive a listener's change while its routes change at once. A listener that got its filter with
@@ -56,7 +51,7 @@ pub(super) fn filter(name: &Name, listener: &Listener, target: Target<'_>) -> Fi
         auth: auth_config(name, listener, target),
         rate_limit: rate_limit_config(name, target),
     };
-    let name = self::name(name);
+    let name = format!("{name}/{GATEWAY}");
     let wasm = module::plugin(&name, GATEWAY, json(&configuration), module::vm(GATEWAY, target.modules));
     let config = TypedExtensionConfig { name: name.clone(), typed_config: Some(any(&wasm)) };
     Filter { name, config }

@@ -18,7 +18,7 @@ use envoy_types::pb::envoy::r#type::matcher::v3::RegexMatchAndSubstitute;
 use tollgate_filter_config::RoutePolicies;
 
 use super::requirement::requirement;
-use super::{filter, inherited, named, proto};
+use super::{inherited, named, proto};
 use crate::gateway::model::{
     Destination, DirectResponse, HeaderChanges, HeaderEdits, Listener, PolicyRefs, Redirect, Retry, Rewrite,
     Route, VirtualHost,
@@ -37,7 +37,7 @@ const BACKOFF: Duration = Duration::from_millis(25);
 
 /// The route table of a listener; its virtual hosts come separately where they are fetched on demand.
 pub(super) fn route_configuration(name: &Name, listener: &Listener) -> RouteConfiguration {
-    let hosts = listener.virtual_hosts.iter().map(|host| virtual_host((name, listener), host));
+    let hosts = listener.virtual_hosts.iter().map(|host| virtual_host(listener, host));
     RouteConfiguration {
         name: name.as_str().to_owned(),
         virtual_hosts: if listener.on_demand { Vec::new() } else { hosts.collect() },
@@ -53,15 +53,12 @@ pub(super) fn on_demand_hosts(name: &Name, listener: &Listener) -> impl Iterator
     let hosts = listener.virtual_hosts.iter().filter(|_| listener.on_demand);
     hosts.map(move |host| envoy::VirtualHost {
         name: format!("{name}/{}", host.name),
-        ..virtual_host((name, listener), host)
+        ..virtual_host(listener, host)
     })
 }
 
-/// A listener, and its name.
-type Listening<'a> = (&'a Name, &'a Listener);
-
-fn virtual_host(listener: Listening<'_>, host: &VirtualHost) -> envoy::VirtualHost {
-    let inherited = inherited(listener.1, host);
+fn virtual_host(listener: &Listener, host: &VirtualHost) -> envoy::VirtualHost {
+    let inherited = inherited(listener, host);
     let Changes { request_add, request_remove, response_add, response_remove } = changes(&host.headers);
     envoy::VirtualHost {
         name: host.name.as_str().to_owned(),
@@ -75,7 +72,7 @@ fn virtual_host(listener: Listening<'_>, host: &VirtualHost) -> envoy::VirtualHo
     }
 }
 
-fn route(listener: Listening<'_>, host: &VirtualHost, route: &Route, inherited: &PolicyRefs) -> envoy::Route {
+fn route(listener: &Listener, host: &VirtualHost, route: &Route, inherited: &PolicyRefs) -> envoy::Route {
     let Changes { request_add, request_remove, mut response_add, response_remove } = changes(&route.headers);
     let policies = route.policies.or(inherited);
     let action = if let Some(redirect) = &route.redirect {
@@ -86,7 +83,7 @@ fn route(listener: Listening<'_>, host: &VirtualHost, route: &Route, inherited: 
         envoy::route::Action::DirectResponse(direct_response(respond))
     } else {
         let mut action = route_action(route);
-        if listener.1.api_listener {
+        if listener.api_listener {
             api_timeout(&mut action, route.timeout);
         }
         envoy::route::Action::Route(action)
@@ -105,15 +102,15 @@ fn route(listener: Listening<'_>, host: &VirtualHost, route: &Route, inherited: 
 }
 
 /// What the route is called in Envoy. Filters read its policies from it.
-fn full_name(listener: Listening<'_>, name: String, policies: &PolicyRefs) -> String {
-    if listener.1.api_listener {
+fn full_name(listener: &Listener, name: String, policies: &PolicyRefs) -> String {
+    if listener.api_listener {
         return name;
     }
     let policy = |policy| named(policy).map(Name::as_str);
     let (auth, rate_limit) = (policy(&policies.auth), policy(&policies.rate_limit));
     let requirement = requirement(policies);
     let requirement = requirement.as_ref().map(|(name, _)| name.as_str());
-    RoutePolicies { route: &name, plugin: &filter::name(listener.0), auth, requirement, rate_limit }.render()
+    RoutePolicies { route: &name, auth, requirement, rate_limit }.render()
 }
 
 fn route_action(route: &Route) -> RouteAction {
