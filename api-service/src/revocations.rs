@@ -51,7 +51,7 @@ impl RevocationService {
         access_ttl: Duration,
         clock: Clock,
     ) -> Self {
-        Self { store, keys_stay: key_retention, sessions_stay: access_ttl + CLOCK_SKEW, clock }
+        Self { store, keys_stay: key_retention + CLOCK_SKEW, sessions_stay: access_ttl + CLOCK_SKEW, clock }
     }
 
     /// What gateways are to refuse now.

@@ -79,7 +79,8 @@ pub trait Accounts: Send + Sync {
 /// API keys, by digest.
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
-    /// Adds one, unless its owner has `most` active ones already; the count and the insert are atomic.
+    /// Adds one, unless its owner has `most` active ones already, or revoked ten times as many in the hour before: each of
+    /// those is told to every gateway. The counts and the insert are atomic.
     async fn insert(&self, key: &ApiKey, digest: &Sha256Hex, most: u32) -> Result<()>;
     /// The owner's active keys, by id; one more than the limit, so the caller sees whether there are more.
     async fn list(&self, owner: AccountId, page: &PageRequest<KeyId>) -> Result<Vec<ApiKey>>;

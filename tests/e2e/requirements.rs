@@ -1,11 +1,16 @@
 //! What routes require beyond their auth policy, from the YAML to what a caller is told, also while it is edited.
 
-use std::time::Instant;
+use std::{
+    io::Write,
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use tollgate_tests::{
     gateway::{EFFECT_DEADLINE, Gateway},
     http_client::Reply,
-    wait::wait_until,
+    ports::loopback,
+    wait::{holds, wait_until},
 };
 
 use crate::yaml::{self, Edge};
@@ -77,4 +82,38 @@ fn an_edit_of_what_is_required_lets_nobody_through_on_its_way() {
     gateway.edit(|text| text.replace(&required("scope-10"), &required("read"))).unwrap();
     wait_until("a scope that the caller has", EFFECT_DEADLINE, || get(&gateway, "/x").expect_status(200))
         .unwrap();
+}
+
+/// Envoy goes back to the context of the first configuration without configuring it, as a stream holds it still.
+#[test]
+fn what_is_taken_back_while_a_stream_is_open_counts_as_before() {
+    let yaml = |realm: &str| {
+        let mut yaml = Edge::with_routes([&yaml::prefix("/open", "a")]);
+        yaml.routes.push("{ match: { path: { prefix: / } }, to: a, policies: { auth: keys } }".to_owned());
+        let key = yaml::api_key("reader", "ada");
+        yaml.auth.push(format!("keys: {{ realm: {realm}, any_of: [{{ api_key: {{ keys: [{key}] }} }}] }}"));
+        yaml
+    };
+    let gateway = Gateway::single_worker("taken-back", |ports| yaml("first").text(ports)).unwrap();
+    let realm_is = |realm: &str| {
+        let reply = gateway.edge().get("/").send()?;
+        let challenge = reply.header("www-authenticate").unwrap_or_default();
+        holds(reply.status == 401 && challenge.contains(realm))
+    };
+    realm_is("first").unwrap();
+    let mut open = TcpStream::connect(loopback(gateway.ports().edge)).unwrap();
+    open.write_all(b"POST /open HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\nhalf ").unwrap();
+    for (from, to) in [("first", "second"), ("second", "first")] {
+        let change = |text: String| text.replace(&format!("realm: {from}"), &format!("realm: {to}"));
+        gateway.edit(change).unwrap();
+        wait_until("the other realm", EFFECT_DEADLINE, || realm_is(to)).unwrap();
+    }
+    // Longer than the filter takes to forget contexts that are gone.
+    let until = Instant::now() + Duration::from_secs(3);
+    while Instant::now() < until {
+        realm_is("first").unwrap_or_else(|error| panic!("{error:#}\n{}", gateway.report()));
+    }
+    let reply = gateway.edge().get("/").header("x-api-key", "reader").send().unwrap();
+    assert_eq!(reply.status, 200);
+    open.write_all(b"body.").unwrap();
 }

@@ -108,7 +108,16 @@ async fn api_keys(store: &(impl Accounts + ApiKeys + Revocations)) {
     assert_eq!(store.revoked_keys(at(7)).await.unwrap(), [(one.id, at(8))]);
     assert_eq!(store.revoked_keys(at(8)).await.unwrap(), [], "not after that");
     assert_eq!(store.list(ada, &first(5)).await.unwrap(), [two]);
-    ApiKeys::insert(store, &key(ada), &digest("three"), 2).await.unwrap();
+    // One was revoked; of 20 within the hour, each is told to every gateway.
+    for number in 0..19 {
+        let another = key(ada);
+        ApiKeys::insert(store, &another, &digest(&format!("another {number}")), 2).await.unwrap();
+        store.revoke(ada, another.id, at(8)).await.unwrap();
+    }
+    let full = ApiKeys::insert(store, &key(ada), &digest("one too many"), 2).await;
+    assert!(matches!(full, Err(Error::Full("keys"))), "{full:?}");
+    let later = ApiKey { created_at: at(8 + 3600), ..key(ada) };
+    ApiKeys::insert(store, &later, &digest("later"), 2).await.unwrap();
 }
 
 async fn catalogue(store: &(impl Accounts + Catalogue)) {

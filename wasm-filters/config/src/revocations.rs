@@ -22,7 +22,7 @@ pub struct RevocationService {
 pub struct RevocationUpdate {
     /// What to ask for next: digits, letters and `-`.
     pub cursor: String,
-    /// By the name of the list (`revocations` of a provider).
+    /// By the name of the list (`revocations` of a provider): every list that was ever read, with what is new on it.
     pub revoked: BTreeMap<String, Vec<Revoked>>,
 }
 

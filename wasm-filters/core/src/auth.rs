@@ -288,6 +288,18 @@ impl Authenticator {
         if let Some((provider, refusal)) = &so_far.failed {
             return self.refuse(gate, *provider, headers, refusal);
         }
+        if so_far.fresh {
+            // Some were good before others were asked about.
+            for (provider, identity) in &so_far.known {
+                let kind = gate.policy.providers.get(*provider).map(|provider| &provider.kind);
+                let is_token = matches!(kind, Some(Kind::Jwt { .. }));
+                if let Err(refusal) =
+                    self.standing(identity, if is_token { revoked_token } else { revoked_key })
+                {
+                    return self.refuse(gate, *provider, headers, &refusal);
+                }
+            }
+        }
         so_far.known.sort_by_key(|(provider, _)| *provider);
         let mut known = so_far.known.into_iter();
         let Some((first, identity)) = known.next() else { return unknown_policy() };

@@ -8,7 +8,7 @@ use std::cell::Cell;
 
 use hashbrown::HashMap;
 use tollgate_filter_config::{RevocationUpdate, Revoked, RevokedKind};
-use xxhash_rust::xxh3::{Xxh3, Xxh3DefaultBuilder};
+use xxhash_rust::xxh3::{Xxh3, Xxh3DefaultBuilder, xxh3_64};
 
 /// Revocations remembered at most; of more, those that count for longest. Their table takes 4 MiB in a VM, 9 while one is
 /// learnt that has as many again; the text of a list of that length, and what is read of it, some 20 MiB for that moment.
@@ -28,15 +28,16 @@ pub enum Standing {
     Good,
     /// It is.
     Revoked,
-    /// Nobody told of anything yet.
+    /// Nobody told of its list yet.
     Unknown,
 }
 
 /// What an identity may be refused by.
 #[derive(Debug, Clone, Default)]
 pub struct Revocable {
+    list: u64,
     ids: Vec<Fingerprint>,
-    /// The state of the list that it last passed.
+    /// The state of all lists that it last passed.
     passed: Cell<u64>,
 }
 
@@ -44,14 +45,14 @@ impl Revocable {
     /// By these ids, as the list `list` has them.
     pub fn new<'a>(list: &str, ids: impl IntoIterator<Item = (RevokedKind, &'a str)>) -> Self {
         let ids = ids.into_iter().map(|(kind, id)| fingerprint(list, kind, id)).collect();
-        Self { ids, passed: Cell::new(NEVER) }
+        Self { list: xxh3_64(list.as_bytes()), ids, passed: Cell::new(NEVER) }
     }
 }
 
 /// What it passed is no part of what it is.
 impl PartialEq for Revocable {
     fn eq(&self, other: &Self) -> bool {
-        self.ids == other.ids
+        (self.list, &self.ids) == (other.list, &other.ids)
     }
 }
 
@@ -62,7 +63,9 @@ impl Eq for Revocable {}
 pub struct Revocations {
     /// Until when each counts, in seconds since the epoch.
     entries: HashMap<Fingerprint, u64, Xxh3DefaultBuilder>,
-    /// Goes up with every change that may refuse somebody; 0 until the first.
+    /// The lists that were told of, be it that nothing is on them; few, as a gateway names them.
+    lists: Vec<u64>,
+    /// Goes up with every change that may refuse somebody.
     state: u64,
     refused: Cell<u64>,
 }
@@ -73,7 +76,7 @@ impl Revocations {
         if credential.passed.get() == self.state || credential.ids.is_empty() {
             return Standing::Good;
         }
-        if !self.is_known() {
+        if !self.lists.contains(&credential.list) {
             return Standing::Unknown;
         }
         if credential.ids.iter().any(|id| self.entries.contains_key(id)) {
@@ -84,17 +87,17 @@ impl Revocations {
         Standing::Good
     }
 
-    /// Whether anybody told of anything, be it that nothing was revoked.
-    pub fn is_known(&self) -> bool {
-        self.state > 0
-    }
-
     /// Learns of what was revoked; `now` is in seconds since the epoch. Tells how many had no room.
     pub fn learn(&mut self, update: &RevocationUpdate, now: u64) -> usize {
         let told = update.revoked.iter().flat_map(|(list, revoked)| revoked.iter().map(move |r| (list, r)));
         for (list, Revoked(kind, id, until)) in told {
             let entry = self.entries.entry(fingerprint(list, *kind, id)).or_insert(0);
             *entry = (*until).max(*entry);
+        }
+        for list in update.revoked.keys().map(|list| xxh3_64(list.as_bytes())) {
+            if !self.lists.contains(&list) {
+                self.lists.push(list);
+            }
         }
         self.state = self.state.saturating_add(1);
         self.forget(now)
@@ -204,7 +207,10 @@ mod tests {
         let mut list = Revocations::default();
         list.learn(&update(&[("l", RevokedKind::Token, "a", NOW + 1)]), NOW);
         assert_eq!(list.judge(&key("l", "a")), Standing::Good);
-        assert_eq!(list.judge(&Revocable::new("m", [(RevokedKind::Token, "a")])), Standing::Good);
+        let of_m = Revocable::new("m", [(RevokedKind::Token, "a")]);
+        assert_eq!(list.judge(&of_m), Standing::Unknown, "nobody told of that list");
+        list.learn(&update(&[("m", RevokedKind::Token, "b", NOW + 1)]), NOW);
+        assert_eq!(list.judge(&of_m), Standing::Good);
         assert_eq!(list.judge(&Revocable::default()), Standing::Good, "what has no list is never refused");
         let token = [(RevokedKind::Session, "s"), (RevokedKind::Token, "a")];
         assert_eq!(list.judge(&Revocable::new("l", token)), Standing::Revoked, "by either of its ids");

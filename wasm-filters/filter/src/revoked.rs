@@ -130,7 +130,6 @@ impl Revoked {
     /// Takes the call's answer.
     pub fn answer(&mut self, headers: usize, body_size: usize) -> Answered {
         let Some(call) = self.call.take() else { return Answered::Later };
-        self.patience = None;
         let now = host::now();
         let status = if headers == 0 {
             Vec::new()
@@ -145,6 +144,7 @@ impl Revoked {
                 match revocations::parse(&body) {
                     Ok(update) => self.learn(update, call.root, now),
                     Err(error) => {
+                        self.patience = None;
                         abi::log_error(&format!(
                             "tollgate: what xds-server says of revocations can't be read: {error}"
                         ));
@@ -152,7 +152,10 @@ impl Revoked {
                     }
                 }
             }
-            _ => Answered::Failed,
+            _ => {
+                self.patience = None;
+                Answered::Failed
+            }
         }
     }
 
@@ -163,8 +166,14 @@ impl Revoked {
                 "tollgate: {excess} revocations too many: those that end first are forgotten"
             ));
         }
+        if !update.revoked.is_empty() {
+            self.patience = None;
+        }
+        let server = |cursor: &str| cursor.rsplit_once('-').map(|(server, _)| server.to_owned());
         let is_news = self.cursor != update.cursor;
+        // Servers that take turns each tell all that they know, at once.
+        let in_turn = !self.cursor.is_empty() && server(&self.cursor) != server(&update.cursor);
         self.cursor = update.cursor;
-        if is_news { Answered::Next(root) } else { Answered::Later }
+        if is_news && !in_turn { Answered::Next(root) } else { Answered::Later }
     }
 }

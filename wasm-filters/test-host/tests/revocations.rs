@@ -127,6 +127,36 @@ fn requests_are_refused_while_nobody_told_what_was_revoked() {
 }
 
 #[test]
+fn requests_wait_for_the_list_that_their_provider_has() {
+    let (host, plugin) = start("gateway", 1);
+    let held = send(&plugin, 0);
+    host.clock().advance(SOON).unwrap();
+    reply(&plugin, 0, 200, r#"{"cursor":"e-0","revoked":{"http://another":[]}}"#);
+    assert_eq!(answered(&held), 503, "another list is no answer");
+    let (host, plugin) = start("gateway", 1);
+    let held = send(&plugin, 0);
+    host.clock().advance(SOON).unwrap();
+    reply(&plugin, 0, 200, r#"{"cursor":"e-0","revoked":{}}"#);
+    assert_eq!(held.outcome(), Outcome::Pause, "a server that has just begun");
+    reply(&plugin, 0, 200, &update("e-1", &[]));
+    assert_eq!(answered(&held), 200);
+}
+
+#[test]
+fn servers_that_take_turns_are_not_asked_without_pause() {
+    let (host, plugin) = start("gateway", 1);
+    host.clock().advance(SOON).unwrap();
+    reply(&plugin, 0, 200, &update("e-1", &[]));
+    for (cursor, before) in [("f-1", "e-1"), ("e-1", "f-1")] {
+        assert_eq!(reply(&plugin, 0, 200, &update(cursor, &[])), before);
+        assert!(call(&plugin, 0).is_none(), "another server tells all that it knows");
+        host.clock().advance(TICK).unwrap();
+    }
+    assert_eq!(reply(&plugin, 0, 200, &update("e-2", &["k-1"])), "e-1");
+    assert!(call(&plugin, 0).is_some());
+}
+
+#[test]
 fn a_key_that_is_remembered_is_refused_once_its_revocation_is_told() {
     for module in ["gateway", "auth"] {
         let (host, plugin) = start(module, 2);

@@ -2,7 +2,7 @@
 //!
 //! A revocation is final: it stays until its time, also where its list no longer has it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tollgate_filter_config::{RevocationUpdate, Revoked, RevokedKind};
@@ -20,12 +20,14 @@ pub struct Journal {
     /// By number, with the time until which each counts, in seconds since 1970.
     entries: BTreeMap<u64, (Key, u64)>,
     numbers: HashMap<Key, u64>,
+    /// The lists that were read, be it that nothing is on them: of others, nobody knows what was revoked.
+    lists: BTreeSet<Arc<str>>,
 }
 
 /// What came of learning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Learned {
-    /// So many were not known, or not for so long.
+    /// So many were not known, or not for so long; and one where the list was not.
     pub news: usize,
     /// So many had no room.
     pub dropped: usize,
@@ -34,13 +36,23 @@ pub struct Learned {
 impl Journal {
     /// Empty. `epoch` is random.
     pub fn new(epoch: u64) -> Self {
-        Self { epoch: format!("{epoch:016x}"), next: 0, entries: BTreeMap::new(), numbers: HashMap::new() }
+        Self {
+            epoch: format!("{epoch:016x}"),
+            next: 0,
+            entries: BTreeMap::new(),
+            numbers: HashMap::new(),
+            lists: BTreeSet::new(),
+        }
     }
 
     /// Takes what a list says at `now`, in seconds since 1970.
     pub fn learn(&mut self, list: &str, revoked: Vec<Revoked>, now: u64) -> Learned {
         let list: Arc<str> = list.into();
         let mut news = 0;
+        if self.lists.insert(Arc::clone(&list)) {
+            self.next += 1;
+            news += 1;
+        }
         for Revoked(kind, id, until) in revoked.into_iter().filter(|Revoked(_, _, until)| now < *until) {
             let key = (Arc::clone(&list), kind, Arc::from(id));
             let known = self.numbers.get(&key).copied();
@@ -72,6 +84,7 @@ impl Journal {
 
     /// A list counts no more.
     pub fn forget(&mut self, list: &str) {
+        self.lists.remove(list);
         self.retain(|(of, _, _), _| **of != *list);
     }
 
@@ -82,8 +95,9 @@ impl Journal {
             return None;
         }
         let from = known.unwrap_or(0);
-        let mut update =
-            RevocationUpdate { cursor: format!("{}-{}", self.epoch, self.next), revoked: BTreeMap::new() };
+        let lists = self.lists.iter().map(|list| (list.to_string(), Vec::new()));
+        let cursor = format!("{}-{}", self.epoch, self.next);
+        let mut update = RevocationUpdate { cursor, revoked: lists.collect() };
         for ((list, kind, id), until) in self.entries.range(from..).map(|(_, entry)| entry) {
             let revoked: &mut Vec<Revoked> = match update.revoked.get_mut(&**list) {
                 Some(revoked) => revoked,
@@ -126,7 +140,7 @@ mod tests {
         let nothing = journal.since("").unwrap();
         assert_eq!(ids(&nothing), [""; 0], "whoever comes first is given a cursor");
         assert_eq!(journal.since(&nothing.cursor), None);
-        assert_eq!(journal.learn("l", vec![key("a", NOW + 9)], NOW).news, 1);
+        assert_eq!(journal.learn("l", vec![key("a", NOW + 9)], NOW).news, 2, "the list itself is news");
         let first = journal.since(&nothing.cursor).unwrap();
         assert_eq!(ids(&first), ["a"]);
         assert_eq!(journal.learn("l", vec![key("a", NOW + 9), key("b", NOW + 9)], NOW).news, 1);
@@ -143,7 +157,11 @@ mod tests {
     #[test]
     fn a_longer_time_is_news_and_what_has_ended_is_forgotten() {
         let mut journal = Journal::new(7);
-        assert_eq!(journal.learn("l", vec![key("a", NOW), key("b", NOW + 1)], NOW).news, 1, "a has ended");
+        assert_eq!(
+            journal.learn("l", vec![key("a", NOW), key("b", NOW + 1)], NOW).news,
+            2,
+            "a has ended, l is new"
+        );
         assert_eq!(journal.learn("l", vec![key("b", NOW + 1)], NOW).news, 0);
         assert_eq!(journal.learn("l", vec![key("b", NOW + 5)], NOW).news, 1);
         assert_eq!(journal.entries.len(), 1);

@@ -27,8 +27,10 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Longest pause after failed fetches.
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
-/// A list that changes all the time is written no more often.
+/// A long list that changes all the time is written no more often.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// A list of so many bytes is written whenever it changes.
+const SMALL: usize = 256 * 1024;
 
 /// Polls what the current gateway names.
 pub struct RevocationFetcher {
@@ -102,9 +104,11 @@ struct List {
 impl List {
     async fn keep_polling(self) {
         let Self { client, url, every, revocations, .. } = &self;
+        let mut on_disk = None;
         if let Some(kept) = self.kept()
             && let Ok(revoked) = parse(&kept)
         {
+            on_disk = Some(xxh3_64(kept.as_bytes()));
             tracing::info!(
                 url,
                 revoked = revoked.len(),
@@ -118,10 +122,9 @@ impl List {
             let began = Instant::now();
             match list(client, url, etag.as_ref()).await {
                 Ok((changed, now)) => {
-                    if let Some((revoked, text)) = changed
-                        && revocations.learn(url, revoked)
-                    {
-                        unkept = Some(text);
+                    if let Some((revoked, text)) = changed {
+                        revocations.learn(url, revoked);
+                        unkept = Some(text).filter(|text| on_disk != Some(xxh3_64(text.as_bytes())));
                     }
                     revocations.note(url, None);
                     (etag, pause) = (now, *every);
@@ -131,10 +134,10 @@ impl List {
                     pause = (pause * 2).min(LONGEST_RETRY).max(*every);
                 }
             }
-            if kept_at.is_none_or(|at| at.elapsed() >= KEEP_EVERY)
-                && let Some(text) = unkept.take()
-            {
+            let rested = kept_at.is_none_or(|at: Instant| at.elapsed() >= KEEP_EVERY);
+            if let Some(text) = unkept.take_if(|text: &mut String| rested || text.len() <= SMALL) {
                 self.keep(&text);
+                on_disk = Some(xxh3_64(text.as_bytes()));
                 kept_at = Some(Instant::now());
             }
             // Replicas that started together don't ask together for long.

@@ -15,7 +15,7 @@ use envoy_types::pb::envoy::config::core::v3::health_check::{
 };
 use envoy_types::pb::envoy::config::core::v3::{
     HealthCheck as EnvoyHealthCheck, Http1ProtocolOptions, Http2ProtocolOptions,
-    HttpProtocolOptions as CommonOptions,
+    HttpProtocolOptions as CommonOptions, KeepaliveSettings,
 };
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
 use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
@@ -82,10 +82,25 @@ pub(super) fn cluster(name: &Name, cluster: &Cluster) -> EnvoyCluster {
 }
 
 pub(super) fn http_options(protocol: Protocol) -> HttpProtocolOptions {
-    let config = match protocol {
+    options(match protocol {
         Protocol::Http1 => ProtocolConfig::HttpProtocolOptions(Http1ProtocolOptions::default()),
         Protocol::Http2 => ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions::default()),
-    };
+    })
+}
+
+/// HTTP/2 with a ping each `interval`, to be answered within as much.
+pub(super) fn kept_alive(interval: Duration) -> HttpProtocolOptions {
+    options(ProtocolConfig::Http2ProtocolOptions(Http2ProtocolOptions {
+        connection_keepalive: Some(KeepaliveSettings {
+            interval: proto::duration(interval),
+            timeout: proto::duration(interval),
+            ..KeepaliveSettings::default()
+        }),
+        ..Http2ProtocolOptions::default()
+    }))
+}
+
+fn options(config: ProtocolConfig) -> HttpProtocolOptions {
     HttpProtocolOptions {
         common_http_protocol_options: Some(CommonOptions {
             idle_timeout: proto::duration(UPSTREAM_IDLE),

@@ -6,12 +6,14 @@ use envoy_types::pb::envoy::config::cluster::v3::Cluster as EnvoyCluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 
 use super::{any, cluster, endpoint, proto};
-use crate::gateway::model::{Endpoint, Protocol};
+use crate::gateway::model::Endpoint;
 use crate::gateway::scalar::{Address, Duration};
 
 /// Its name. No name in the YAML holds a slash, so none is ever like it.
 pub(super) const CLUSTER: &str = "tollgate/quota";
 
+/// A server that died without a word is found: it may hold a call that tells what was revoked.
+const KEEPALIVE: Duration = Duration::from_millis(1_000);
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Where Envoys ask for the tokens of limits with `scope: global`.
@@ -35,7 +37,7 @@ pub(super) fn cluster(service: &QuotaService) -> EnvoyCluster {
         connect_timeout: proto::duration(CONNECT_TIMEOUT),
         typed_extension_protocol_options: HashMap::from([(
             cluster::HTTP_OPTIONS.into(),
-            any(&cluster::http_options(Protocol::Http2)),
+            any(&cluster::kept_alive(KEEPALIVE)),
         )]),
         ..EnvoyCluster::default()
     }

@@ -15,7 +15,8 @@ impl ApiKeys for SqliteStore {
     async fn insert(&self, key: &ApiKey, digest: &Sha256Hex, most: u32) -> Result<()> {
         let insert = "INSERT INTO api_keys (id, account_id, name, sha256, created_at) \
                       SELECT ?1, ?2, ?3, ?4, ?5 WHERE ?6 > \
-                      (SELECT count(*) FROM api_keys WHERE account_id = ?2 AND revoked_at IS NULL)";
+                      (SELECT count(*) FROM api_keys WHERE account_id = ?2 AND revoked_at IS NULL) \
+                      AND ?6 * 10 > (SELECT count(*) FROM api_keys WHERE account_id = ?2 AND revoked_at > ?5 - 3600)";
         let inserted = sqlx::query(insert)
             .bind(key.id.to_string())
             .bind(key.owner.to_string())
