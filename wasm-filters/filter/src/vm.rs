@@ -36,6 +36,8 @@ pub struct Vm<K> {
     swept: Duration,
     /// Where a provider has a list of what is revoked.
     revoked: Option<Revoked>,
+    /// Streams that wait until it is known what was revoked, and their plugins.
+    held: Vec<(u32, Rc<Plugin>)>,
     counters: Counters,
     kind: PhantomData<K>,
 }
@@ -43,8 +45,6 @@ pub struct Vm<K> {
 enum Stream {
     /// Introspection was asked.
     Waiting(Box<Waiting>),
-    /// It waits until it is known what was revoked; its plugin.
-    Held(Rc<Plugin>),
     /// It waits for tokens.
     Queued(Box<Queued>),
     /// Its response tells what is left.
@@ -68,6 +68,7 @@ impl<K> Default for Vm<K> {
             refill: None,
             swept: Duration::ZERO,
             revoked: None,
+            held: Vec::new(),
             counters: Counters::default(),
             kind: PhantomData,
         }
@@ -122,7 +123,7 @@ impl<K: Kind> Module for Vm<K> {
         }
         self.counters.flush();
         self.sweep(root);
-        if self.revoked.as_mut().is_some_and(|revoked| !revoked.holds()) {
+        if !self.held.is_empty() && self.revoked.as_mut().is_some_and(|revoked| !revoked.holds()) {
             self.release();
             let _ = abi::set_effective_context(root);
         }
@@ -165,7 +166,7 @@ impl<K: Kind> Module for Vm<K> {
         }
         let Some(stream) = self.calls.remove(&token) else { return };
         let Some(Stream::Waiting(waiting)) = self.streams.remove(&stream) else { return };
-        if abi::set_effective_context(stream).is_err() {
+        if !abi::exists(stream) {
             return;
         }
         if self.resume(&waiting, stream, headers, body_size) == Action::Continue {
@@ -183,7 +184,7 @@ impl<K: Kind> Vm<K> {
             return Some(self.limit(plugin, &route, stream, &Source::AsItIs(&route), None).action());
         };
         if self.must_wait(auth, &route) {
-            self.streams.insert(stream, Stream::Held(Rc::clone(plugin)));
+            self.held.push((stream, Rc::clone(plugin)));
             return Some(Action::Pause);
         }
         let pairs = abi::header_pairs(Map::Request).ok()?;
@@ -202,9 +203,7 @@ impl<K: Kind> Vm<K> {
 
     /// Lets those go on that were held.
     fn release(&mut self) {
-        let held = self.streams.extract_if(.., |_, stream| matches!(stream, Stream::Held(_)));
-        for (stream, held) in held.collect::<Vec<_>>() {
-            let Stream::Held(plugin) = held else { continue };
+        for (stream, plugin) in std::mem::take(&mut self.held) {
             if abi::exists(stream)
                 && self.start(&plugin, stream).unwrap_or_else(|| answer(&unreadable())) == Action::Continue
             {
