@@ -46,7 +46,8 @@ impl<'a> RoutePolicies<'a> {
         (policies.auth.is_some() || policies.rate_limit.is_some()).then_some(policies)
     }
 
-    /// The route's name in Envoy. Names of policies hold no `;`, `,`, `=` or `/` (xds-server checks them). A requirement without a policy names one that nobody has.
+    /// The route's name in Envoy. Names of policies hold no `;`, `,`, `=` or `/` (xds-server checks them). A requirement
+    /// without a policy names one that nobody has.
     pub fn render(&self) -> String {
         let auth = match (self.auth, self.requirement) {
             (auth, Some(requirement)) => Some(format!("{}/{requirement}", auth.unwrap_or_default())),

@@ -244,13 +244,13 @@ impl Authenticator {
             return unknown_policy();
         };
         let index = pending.provider;
-        let Some(Kind::ApiKey(ring)) = gate.policy.providers.get(index).map(|p| &p.kind) else {
+        let Some(kind @ Kind::ApiKey(ring)) = gate.policy.providers.get(index).map(|p| &p.kind) else {
             return unknown_policy();
         };
         let mut so_far = SoFar { fresh: true, ..pending.so_far.clone() };
         match answer.map(|answer| ring.remember(&pending.hash, answer, now)) {
             // It was active when introspection was asked.
-            Some(Some(identity)) => match self.standing(&identity, revoked_key) {
+            Some(Some(identity)) => match self.standing(&identity, kind) {
                 Ok(()) => so_far.known.push((index, identity)),
                 Err(refusal) if gate.lets_pass(&refusal) => so_far.failed = Some((index, refusal)),
                 Err(refusal) => return self.refuse(gate, index, headers, &refusal),
@@ -291,11 +291,10 @@ impl Authenticator {
         if so_far.fresh {
             // Some were good before others were asked about.
             for (provider, identity) in &so_far.known {
-                let kind = gate.policy.providers.get(*provider).map(|provider| &provider.kind);
-                let is_token = matches!(kind, Some(Kind::Jwt { .. }));
-                if let Err(refusal) =
-                    self.standing(identity, if is_token { revoked_token } else { revoked_key })
-                {
+                let Some(Provider { kind, .. }) = gate.policy.providers.get(*provider) else {
+                    return unknown_policy();
+                };
+                if let Err(refusal) = self.standing(identity, kind) {
                     return self.refuse(gate, *provider, headers, &refusal);
                 }
             }
@@ -328,21 +327,24 @@ impl Authenticator {
         now: Duration,
         host: &dyn HostVerifier,
     ) -> Result<Checked, Refusal> {
-        let (checked, revoked): (_, fn() -> Refusal) = match &provider.kind {
-            Kind::Jwt { .. } => (self.check_token(policy, provider, credential, now, host)?, revoked_token),
-            Kind::ApiKey(ring) => (check_key(ring, credential, now)?, revoked_key),
+        let checked = match &provider.kind {
+            Kind::Jwt { .. } => self.check_token(policy, provider, credential, now, host)?,
+            Kind::ApiKey(ring) => check_key(ring, credential, now)?,
         };
         if let Checked::Known(_, identity, _) = &checked {
-            self.standing(identity, revoked)?;
+            self.standing(identity, &provider.kind)?;
         }
         Ok(checked)
     }
 
-    /// That a credential is not revoked; `revoked` makes what is said of one that is.
-    fn standing(&self, identity: &Identity, revoked: fn() -> Refusal) -> Result<(), Refusal> {
+    /// That a credential of this kind is not revoked.
+    fn standing(&self, identity: &Identity, kind: &Kind) -> Result<(), Refusal> {
         match self.revocations.borrow().judge(&identity.revocable) {
             Standing::Good => Ok(()),
-            Standing::Revoked => Err(revoked()),
+            Standing::Revoked => Err(Refusal::Invalid(match kind {
+                Kind::Jwt { .. } => "the token was revoked".to_owned(),
+                Kind::ApiKey(_) => "the API key was revoked".to_owned(),
+            })),
             Standing::Unknown => {
                 Err(Refusal::Unavailable("revocations_unavailable", "what was revoked is not known yet"))
             }
@@ -477,14 +479,6 @@ fn check_key(ring: &KeyRing, key: &[u8], now: Duration) -> Result<Checked, Refus
         Lookup::Ask => Ok(Checked::Ask(hash)),
         Lookup::Unknown(_) => Err(unknown_key()),
     }
-}
-
-fn revoked_token() -> Refusal {
-    Refusal::Invalid("the token was revoked".to_owned())
-}
-
-fn revoked_key() -> Refusal {
-    Refusal::Invalid("the API key was revoked".to_owned())
 }
 
 fn unknown_key() -> Refusal {
