@@ -30,6 +30,7 @@ pub trait Module: Default {
 /// Exports a [`Module`] to the proxy: `export!(Filter)`, or `export!(Filter, response_headers)` where responses matter,
 /// or `export!(Filter, response_headers, grpc)` where it makes gRPC calls, too.
 /// Nothing else is exported, as each exported callback costs every stream an entry into the VM.
+#[cfg(target_family = "wasm")]
 #[macro_export]
 macro_rules! export {
     ($module:ty, response_headers, grpc) => {

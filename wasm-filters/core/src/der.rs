@@ -1,6 +1,6 @@
 //! The little DER (ITU-T X.690) that turns JSON Web Keys and signatures into what the host verifies.
 //!
-//! Writing only. Nothing here checks a key: the host's BoringSSL does, each time it parses one.
+//! Of reading, only what was written here. Nothing here checks a key: the host's BoringSSL does, each time it parses one.
 
 /// AlgorithmIdentifier of rsaEncryption (RFC 8017 appendix C): OID 1.2.840.113549.1.1.1, NULL.
 const RSA: &[u8] = &[0x30, 0x0d, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1, 5, 0];
@@ -44,6 +44,41 @@ pub fn p521_spki(x: &[u8; 66], y: &[u8; 66]) -> Vec<u8> {
 pub fn ecdsa_signature(raw: &[u8], size: usize) -> Option<Vec<u8>> {
     let (r, s) = raw.split_at_checked(size).filter(|(_, s)| s.len() == size)?;
     Some(tlv(SEQUENCE, &[unsigned(r), unsigned(s)].concat()))
+}
+
+/// What a key is of.
+#[cfg(not(target_family = "wasm"))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    Rsa,
+    P256,
+    P384,
+    P521,
+}
+
+/// Takes a SubjectPublicKeyInfo that was written here apart again.
+#[cfg(not(target_family = "wasm"))]
+pub fn parse_spki(spki: &[u8]) -> Option<(KeyKind, &[u8])> {
+    let content = value(spki, SEQUENCE)?;
+    let kinds =
+        [(RSA, KeyKind::Rsa), (EC_P256, KeyKind::P256), (EC_P384, KeyKind::P384), (EC_P521, KeyKind::P521)];
+    let (kind, bits) = kinds.iter().find_map(|(id, kind)| Some((*kind, content.strip_prefix(*id)?)))?;
+    Some((kind, value(bits, BIT_STRING)?.strip_prefix(&[0])?))
+}
+
+/// The content of the one element that `bytes` are.
+#[cfg(not(target_family = "wasm"))]
+fn value(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    let (length, rest) = bytes.strip_prefix(&[tag])?.split_first()?;
+    let (length, rest) = match length {
+        0..=0x7f => (usize::from(*length), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
+            (digits.iter().fold(0, |length, digit| length << 8 | usize::from(*digit)), rest)
+        }
+        _ => return None,
+    };
+    (rest.len() == length).then_some(rest)
 }
 
 fn spki(algorithm: &[u8], key: &[u8]) -> Vec<u8> {

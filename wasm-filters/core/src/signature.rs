@@ -13,6 +13,11 @@ use crate::der;
 use crate::jwks::{KeyMaterial, RsaKey};
 
 pub mod foreign;
+#[cfg(not(target_family = "wasm"))]
+mod native;
+
+#[cfg(not(target_family = "wasm"))]
+pub use native::Native;
 
 /// What the host verifies for us: a hash, then RSASSA-PKCS1-v1_5 or ECDSA as the key says.
 pub trait HostVerifier {
@@ -114,14 +119,14 @@ mod tests {
     use super::*;
     use crate::jwks::KeySet;
     use crate::jwt::Jwt;
-    use crate::vectors::{self, RingVerifier};
+    use crate::vectors;
     use serde_json::{Value, json};
 
     fn holds(token: &str, jwk: Value) -> bool {
         let jwt = Jwt::parse(token.as_bytes()).unwrap();
         let keys = KeySet::parse(&json!({ "keys": [jwk] })).unwrap();
         let key = keys.select(None, jwt.algorithm).unwrap();
-        verify(&RingVerifier, &key.material, jwt.algorithm, jwt.signing_input, &jwt.signature).unwrap()
+        verify(&Native, &key.material, jwt.algorithm, jwt.signing_input, &jwt.signature).unwrap()
     }
 
     #[test]
@@ -145,15 +150,14 @@ mod tests {
         let keys = KeySet::parse(&json!({ "keys": [vectors::eddsa_key()] })).unwrap();
         let key = keys.select(None, Algorithm::EdDSA).unwrap();
         let (input, signature) = vectors::eddsa_input_and_signature();
-        assert!(verify(&RingVerifier, &key.material, Algorithm::EdDSA, input, &signature).unwrap());
+        assert!(verify(&Native, &key.material, Algorithm::EdDSA, input, &signature).unwrap());
     }
 
     /// Asserts that this signature holds, and none that differs from it.
     fn holds_as_it_is_only(jwk: Value, algorithm: Algorithm, input: &str, signature: &[u8]) {
         let keys = KeySet::parse(&json!({ "keys": [jwk] })).unwrap();
         let key = &keys.select(None, algorithm).unwrap().material;
-        let holds =
-            |signature: &[u8]| verify(&RingVerifier, key, algorithm, input.as_bytes(), signature).unwrap();
+        let holds = |signature: &[u8]| verify(&Native, key, algorithm, input.as_bytes(), signature).unwrap();
         assert!(holds(signature));
         for at in (0..signature.len()).step_by(11) {
             let mut changed = signature.to_vec();
@@ -190,13 +194,10 @@ mod tests {
             for at in 0..jwt.signature.len() {
                 let mut signature = jwt.signature.clone();
                 signature[at] ^= 1;
-                assert!(
-                    !verify(&RingVerifier, key, jwt.algorithm, jwt.signing_input, &signature).unwrap(),
-                    "{at}"
-                );
+                assert!(!verify(&Native, key, jwt.algorithm, jwt.signing_input, &signature).unwrap(), "{at}");
             }
             for signature in [&[][..], &jwt.signature[1..], &[0; 64]] {
-                assert!(!verify(&RingVerifier, key, jwt.algorithm, jwt.signing_input, signature).unwrap());
+                assert!(!verify(&Native, key, jwt.algorithm, jwt.signing_input, signature).unwrap());
             }
         }
     }

@@ -52,6 +52,23 @@ const ALL: [(Decided, &str, bool); 7] = [
 /// Requests over a limit, by policy and route.
 const ROUTE_LIMITED: &str = "tollgate.rate_limit.route_limited";
 
+/// Every metric and its labels, for a host that has to know them before it counts.
+pub fn metrics() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    let by_policy = ALL.into_iter().map(|(_, metric, _)| (metric, ["policy"].as_slice()));
+    by_policy.chain([(ROUTE_LIMITED, ["policy", "route"].as_slice())])
+}
+
+/// A metric's name without its labels, and their values, as many as [`metrics`] says.
+pub fn parse(name: &str) -> (&str, Vec<&str>) {
+    let Some((metric, labels)) = name.strip_suffix(';').and_then(|name| name.split_once(".policy=")) else {
+        return (name, Vec::new());
+    };
+    match labels.split_once(";.route=") {
+        Some((policy, route)) => (metric, vec![policy, route]),
+        None => (metric, vec![labels]),
+    }
+}
+
 /// What was decided on one route.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -194,6 +211,12 @@ mod tests {
         metrics.flush(&mut series);
         series.add(&b, Decided::Limited);
         metrics.flush(&mut series);
+        let labels = metrics.0.borrow().iter().map(|(name, _)| parse(name).1.join(",")).collect::<Vec<_>>();
+        assert_eq!(labels, ["who", "p.1", "p.1,api/GET /v1/*", "p.1,api/= /;route=x"]);
+        for (name, _) in metrics.0.borrow().iter() {
+            let (metric, values) = parse(name);
+            assert!(super::metrics().any(|(known, labels)| known == metric && labels.len() == values.len()));
+        }
         let expected = [
             ("tollgate.auth.policy_allowed.policy=who;", 3),
             ("tollgate.rate_limit.policy_limited.policy=p.1;", 4),

@@ -1,13 +1,8 @@
-//! Published test vectors, and a native stand-in for the host's verification. Tests only.
+//! Published test vectors. Tests only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use p521::ecdsa::VerifyingKey;
-use p521::ecdsa::signature::Verifier as _;
-use ring::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::{Value, json};
-
-use crate::signature::{Hash, HostFailure, HostVerifier};
 
 /// RFC 7515 appendix A.1.
 pub const HS256_TOKEN: &str = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.\
@@ -116,28 +111,4 @@ pub fn eddsa_input_and_signature() -> (&'static [u8], Vec<u8>) {
     let signature = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
     let input = b"eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
     (input, URL_SAFE_NO_PAD.decode(signature).unwrap())
-}
-
-/// Verifies as Envoy's BoringSSL does, so that the DER written by `der` is read by a real parser.
-pub struct RingVerifier;
-
-impl HostVerifier for RingVerifier {
-    fn verify(&self, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
-        match hash {
-            Hash::Sha256 => {}
-            Hash::Sha512 if key.len() == 158 => {
-                let key = VerifyingKey::from_sec1_bytes(&key[25..]).map_err(|_| HostFailure)?;
-                let signature = p521::ecdsa::Signature::from_der(signature);
-                return Ok(signature.is_ok_and(|signature| key.verify(message, &signature).is_ok()));
-            }
-            _ => return Err(HostFailure),
-        }
-        // ring takes what is inside the bit string; the frame around it has a fixed size for these keys.
-        let holds = if key.len() == 91 {
-            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &key[26..]).verify(message, signature)
-        } else {
-            UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key[24..]).verify(message, signature)
-        };
-        Ok(holds.is_ok())
-    }
 }

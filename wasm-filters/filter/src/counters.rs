@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tollgate_filter_abi::Counter;
 use tollgate_filter_core::parts::{Parts, Route};
-use tollgate_filter_core::tally::{Decided, Series};
+use tollgate_filter_core::tally::{self, Decided, Series};
 
 /// How often counts are handed over.
 pub const PERIOD: Duration = Duration::from_secs(1);
@@ -68,6 +68,12 @@ const RATE_LIMIT: [(Count, &str); 8] = [
     (Count::QuotaFailures, "tollgate.rate_limit.quota_failures"),
     (Count::Waited, "tollgate.rate_limit.waited"),
 ];
+
+/// Every metric and its labels, for a host that has to know them before it counts.
+pub fn metrics() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
+    let alone = AUTH.into_iter().chain(RATE_LIMIT).map(|(_, name)| (name, [].as_slice()));
+    alone.chain(tally::metrics())
+}
 
 /// The counts of one VM.
 #[derive(Debug, Default)]

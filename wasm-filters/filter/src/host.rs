@@ -9,15 +9,21 @@ use tollgate_filter_core::auth::{Allowed, Pending};
 use tollgate_filter_core::headers::HeaderMap;
 use tollgate_filter_core::problem::LocalResponse;
 use tollgate_filter_core::rate_limit::Quota;
-use tollgate_filter_core::signature::{Hash, HostFailure, HostVerifier, foreign};
+use tollgate_filter_core::signature::HostFailure;
+#[cfg(not(target_family = "wasm"))]
+pub use tollgate_filter_core::signature::Native as Signatures;
+#[cfg(target_family = "wasm")]
+use tollgate_filter_core::signature::{Hash, HostVerifier, foreign};
 
 /// Longest introspection answer that is read.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
 /// Signatures by Envoy's BoringSSL.
-pub struct BoringSsl;
+#[cfg(target_family = "wasm")]
+pub struct Signatures;
 
-impl HostVerifier for BoringSsl {
+#[cfg(target_family = "wasm")]
+impl HostVerifier for Signatures {
     fn verify(&self, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
         let arguments = foreign::arguments(hash, key, message, signature);
         let result = abi::call_foreign_function(foreign::FUNCTION, &arguments).map_err(|_| HostFailure)?;

@@ -82,9 +82,17 @@ impl Refill {
     /// Makes the calls that are due.
     pub fn tick(&mut self) -> Calls {
         let timeout = Duration::from_millis(self.service.timeout_ms);
-        let (upstream, mut calls) = (&self.upstream, Calls::default());
+        let (cluster, upstream, mut calls) = (&self.service.cluster, &self.upstream, Calls::default());
         self.refills.tick(nanos(), timeout, |message| {
-            let call = GrpcCall { upstream, service: wire::SERVICE, method: wire::METHOD, message, timeout };
+            let call = GrpcCall {
+                cluster,
+                authority: wire::AUTHORITY,
+                upstream,
+                service: wire::SERVICE,
+                method: wire::METHOD,
+                message,
+                timeout,
+            };
             let sent = abi::send_grpc_call(&call).ok();
             calls.made += u64::from(sent.is_some());
             calls.failed += u64::from(sent.is_none());

@@ -124,7 +124,7 @@ impl Revoked {
 
     /// Forgets a call whose plugin went.
     pub fn sweep(&mut self) {
-        self.call.take_if(|call| !abi::exists(call.root));
+        self.call.take_if(|call| !abi::CALLS_OUTLIVE_PLUGINS && !abi::exists(call.root));
     }
 
     /// Takes the call's answer.

@@ -14,7 +14,7 @@ use tollgate_filter_core::rate_limit::{self, Limiter, Quota};
 use tollgate_filter_core::tally::Decided;
 
 use crate::counters::{self, Count, Counters};
-use crate::host::{self, BoringSsl};
+use crate::host::{self, Signatures};
 use crate::kind::Kind;
 use crate::plugin::Plugin;
 use crate::refill::{Queued, Refill};
@@ -97,8 +97,10 @@ impl<K: Kind> Module for Vm<K> {
                     }
                 }
                 self.plugins.insert(root, Rc::new(plugin));
-                // Whose call it was may go soon, and the call with it.
-                self.revoked.iter_mut().for_each(Revoked::start_over);
+                if !abi::CALLS_OUTLIVE_PLUGINS {
+                    // Whose call it was may go soon, and the call with it.
+                    self.revoked.iter_mut().for_each(Revoked::start_over);
+                }
                 let asks = self.revoked.as_ref().is_some_and(Revoked::is_idle);
                 abi::set_tick_period(if asks { revoked::AT_ONCE } else { counters::PERIOD });
                 true
@@ -191,7 +193,7 @@ impl<K: Kind> Vm<K> {
         let headers = headers::decode(&pairs)?;
         let now = route.auth.as_ref().map(|_| host::now());
         let at = now.unwrap_or_default();
-        let decision = auth.decide(route.guard(), &headers, at, &BoringSsl);
+        let decision = auth.decide(route.guard(), &headers, at, &Signatures);
         Some(self.known(plugin, &route, stream, (&pairs, &headers), decision, now))
     }
 
@@ -229,6 +231,13 @@ impl<K: Kind> Vm<K> {
 
     /// Makes the call that tells, on behalf of this plugin, unless it is under way.
     fn ask_what_is_revoked(&mut self, root: u32) {
+        // Where calls outlive plugins, the one that made the last may be gone.
+        let root = if abi::exists(root) {
+            Some(root)
+        } else {
+            self.plugins.keys().copied().find(|root| abi::exists(*root))
+        };
+        let Some(root) = root else { return };
         let asks = self.plugins.get(&root).and_then(|plugin| plugin.parts.auth.as_ref());
         let asks = asks.is_some_and(|auth| auth.revocation_service().is_some());
         if let Some(revoked) = self.revoked.as_mut().filter(|_| asks)

@@ -12,8 +12,8 @@ use sha2::Sha256;
 use super::*;
 use crate::headers::Header;
 use crate::jwt::Claims;
-use crate::signature::{Hash, HostFailure};
-use crate::vectors::{self, RingVerifier};
+use crate::signature::{Hash, HostFailure, Native};
+use crate::vectors;
 
 mod all_of;
 mod requirements;
@@ -29,7 +29,7 @@ struct Counting(Cell<u32>);
 impl HostVerifier for Counting {
     fn verify(&self, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Result<bool, HostFailure> {
         self.0.set(self.0.get() + 1);
-        RingVerifier.verify(hash, key, message, signature)
+        Native.verify(hash, key, message, signature)
     }
 }
 
@@ -140,7 +140,7 @@ fn headers<'a>(pairs: &[(&'a str, &'a str)]) -> Vec<Header<'a>> {
 
 fn decide<'a>(engine: &Authenticator, policy: &str, pairs: &[(&'a str, &'a str)]) -> Decision<'a> {
     let guard = Some(policy).filter(|policy| !policy.is_empty()).map(Guard::from);
-    engine.decide(guard, &headers(pairs), NOW, &RingVerifier)
+    engine.decide(guard, &headers(pairs), NOW, &Native)
 }
 
 fn bearer(token: &str) -> String {
@@ -285,9 +285,9 @@ fn published_tokens_pass_until_they_expire() {
         let engine = engine(false, json!({ "p": policy(json!([{ "jwt": provider }])) }));
         let bearer = bearer(token);
         let headers = headers(&[("authorization", &bearer)]);
-        allowed(engine.decide(Some("p".into()), &headers, before, &RingVerifier));
+        allowed(engine.decide(Some("p".into()), &headers, before, &Native));
         let after = before + Duration::from_secs(6);
-        assert_eq!(denied(engine.decide(Some("p".into()), &headers, after, &RingVerifier)).0, 401);
+        assert_eq!(denied(engine.decide(Some("p".into()), &headers, after, &Native)).0, 401);
     }
 }
 
@@ -342,7 +342,7 @@ fn issuers_are_told_apart() {
     );
     let joes_bearer = bearer(vectors::HS256_TOKEN);
     let joes = headers(&[("authorization", &joes_bearer)]);
-    let decision = allowed(engine.decide(Some("p".into()), &joes, Duration::from_secs(1000), &RingVerifier));
+    let decision = allowed(engine.decide(Some("p".into()), &joes, Duration::from_secs(1000), &Native));
     assert!(decision.remove.is_empty(), "joe's tokens go on");
     let own = bearer(&sign(&claims(json!({}))));
     assert_eq!(allowed(decide(&engine, "p", &[("authorization", &own)])).remove, [&b"authorization"[..]]);
@@ -412,8 +412,7 @@ fn api_keys_are_known_by_their_hash() {
 #[test]
 fn introspection_decides_and_is_remembered() {
     let (engine, request) = (standard(), headers(&[("x-api-key", "new"), ("x-consumer-id", "evil")]));
-    let Decision::Introspect(pending) = engine.decide(Some("ask".into()), &request, NOW, &RingVerifier)
-    else {
+    let Decision::Introspect(pending) = engine.decide(Some("ask".into()), &request, NOW, &Native) else {
         panic!("did not ask");
     };
     assert!(pending.body().starts_with(r#"{"key_sha256":"#) && !pending.body().contains("new"));
@@ -426,15 +425,12 @@ fn introspection_decides_and_is_remembered() {
     let decision = allowed(engine.resume(&pending, &request, Some(&answer), NOW));
     assert_eq!(decision.remove, [&b"x-api-key"[..]]);
     assert_eq!(set(&decision)[0].1.as_deref(), Some("carol"));
-    assert!(allowed(engine.decide(Some("ask".into()), &request, NOW, &RingVerifier)).cached);
+    assert!(allowed(engine.decide(Some("ask".into()), &request, NOW, &Native)).cached);
     let later = NOW + Duration::from_millis(100);
-    assert!(matches!(
-        engine.decide(Some("ask".into()), &request, later, &RingVerifier),
-        Decision::Introspect(_)
-    ));
+    assert!(matches!(engine.decide(Some("ask".into()), &request, later, &Native), Decision::Introspect(_)));
 
     assert_eq!(denied(engine.resume(&pending, &request, Some(&Answer::Inactive), NOW)).0, 401);
-    assert_eq!(denied(engine.decide(Some("ask".into()), &request, NOW, &RingVerifier)).1, "invalid_key");
+    assert_eq!(denied(engine.decide(Some("ask".into()), &request, NOW, &Native)).1, "invalid_key");
 }
 
 #[test]
@@ -514,10 +510,10 @@ proptest! {
         let engine = standard();
         let value = [prefix.as_bytes(), &value].concat();
         for policy in ["tokens", "keys", "both", "waiting", "no-such"] {
-            let decision = engine.decide(Some(policy.into()), &[(name.as_bytes(), value.as_slice())], NOW, &RingVerifier);
+            let decision = engine.decide(Some(policy.into()), &[(name.as_bytes(), value.as_slice())], NOW, &Native);
             prop_assert!(matches!(decision, Decision::Deny(_)));
         }
-        let decision = engine.decide(Some("ask".into()), &[(name.as_bytes(), value.as_slice())], NOW, &RingVerifier);
+        let decision = engine.decide(Some("ask".into()), &[(name.as_bytes(), value.as_slice())], NOW, &Native);
         prop_assert!(!matches!(decision, Decision::Allow(_)));
     }
 
@@ -529,7 +525,7 @@ proptest! {
         token[at] = byte;
         prop_assume!(token != good);
         let value = [b"Bearer ".as_slice(), &token].concat();
-        let decision = standard().decide(Some("tokens".into()), &[(b"authorization", &value)], NOW, &RingVerifier);
+        let decision = standard().decide(Some("tokens".into()), &[(b"authorization", &value)], NOW, &Native);
         prop_assert!(!matches!(decision, Decision::Allow(_)), "{:?}", String::from_utf8_lossy(&token));
     }
 

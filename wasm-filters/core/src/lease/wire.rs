@@ -17,7 +17,7 @@ pub const METHOD: &str = "ShouldRateLimit";
 pub const DOMAIN: &str = "tollgate";
 
 /// `:authority` of the calls.
-const AUTHORITY: &str = "tollgate-quota";
+pub const AUTHORITY: &str = "tollgate-quota";
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;

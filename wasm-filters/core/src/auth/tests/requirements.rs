@@ -50,10 +50,10 @@ fn a_token_passes_where_it_has_what_the_route_requires() {
         // Twice, as the second is remembered.
         for _ in 0..2 {
             for (requirement, passes) in [("read", read), ("gold", gold), ("both", both)] {
-                let decision = engine.decide(on("tokens", requirement), &request, NOW, &RingVerifier);
+                let decision = engine.decide(on("tokens", requirement), &request, NOW, &Native);
                 assert_eq!(matches!(decision, Decision::Allow(_)), passes, "{says} {requirement}");
             }
-            allowed(engine.decide(Some("tokens".into()), &request, NOW, &RingVerifier));
+            allowed(engine.decide(Some("tokens".into()), &request, NOW, &Native));
         }
     }
 }
@@ -63,11 +63,11 @@ fn what_is_lacking_is_told_with_the_scopes_that_are_needed() {
     let engine = engine();
     let token = bearer(&sign(&claims(json!({ "scope": "write" }))));
     let request = headers(&[("authorization", token.as_str())]);
-    let (status, code, response) = denied(engine.decide(on("tokens", "both"), &request, NOW, &RingVerifier));
+    let (status, code, response) = denied(engine.decide(on("tokens", "both"), &request, NOW, &Native));
     assert_eq!((status, code.as_str()), (403, "insufficient_scope"));
     let (_, challenge) = response.headers.iter().find(|(name, _)| *name == "www-authenticate").unwrap();
     assert!(challenge.starts_with("Bearer ") && challenge.ends_with(r#"scope="read write""#), "{challenge}");
-    let (status, code, _) = denied(engine.decide(on("tokens", "gold"), &request, NOW, &RingVerifier));
+    let (status, code, _) = denied(engine.decide(on("tokens", "gold"), &request, NOW, &Native));
     assert_eq!((status, code.as_str()), (403, "insufficient_claims"));
 }
 
@@ -88,13 +88,13 @@ fn a_token_is_verified_once_whatever_routes_it_comes_to() {
 fn api_keys_have_scopes_and_claims_too() {
     let engine = engine();
     let request = headers(&[("x-api-key", "secret-key")]);
-    allowed(engine.decide(on("keys", "read"), &request, NOW, &RingVerifier));
-    let (status, code, response) = denied(engine.decide(on("keys", "gold"), &request, NOW, &RingVerifier));
+    allowed(engine.decide(on("keys", "read"), &request, NOW, &Native));
+    let (status, code, response) = denied(engine.decide(on("keys", "gold"), &request, NOW, &Native));
     assert_eq!((status, code.as_str()), (403, "insufficient_claims"));
     assert!(response.headers.iter().any(|(_, value)| value.starts_with("ApiKey ")), "{:?}", response.headers);
 
     let request = headers(&[("x-api-key", "new")]);
-    let Decision::Introspect(pending) = engine.decide(on("ask", "both"), &request, NOW, &RingVerifier) else {
+    let Decision::Introspect(pending) = engine.decide(on("ask", "both"), &request, NOW, &Native) else {
         panic!("did not ask");
     };
     let answer = |says: Value| Answer::Active {
@@ -107,11 +107,8 @@ fn api_keys_have_scopes_and_claims_too() {
     let poor = answer(json!({ "scope": "read" }));
     assert_eq!(denied(engine.resume(&pending, &request, Some(&poor), NOW)).1, "insufficient_scope");
     // What was remembered is asked the same.
-    assert_eq!(
-        denied(engine.decide(on("ask", "both"), &request, NOW, &RingVerifier)).1,
-        "insufficient_scope"
-    );
-    allowed(engine.decide(on("ask", "read"), &request, NOW, &RingVerifier));
+    assert_eq!(denied(engine.decide(on("ask", "both"), &request, NOW, &Native)).1, "insufficient_scope");
+    allowed(engine.decide(on("ask", "read"), &request, NOW, &Native));
 }
 
 #[test]
@@ -120,19 +117,19 @@ fn a_requirement_is_never_passed_over() {
     let token = bearer(&sign(&claims(json!({ "plan": "gold" }))));
     let request = headers(&[("authorization", token.as_str())]);
     for (policy, requirement) in [("tokens", "gone"), ("tokens", ""), ("", "read"), ("gone", "read")] {
-        let decision = engine.decide(on(policy, requirement), &request, NOW, &RingVerifier);
+        let decision = engine.decide(on(policy, requirement), &request, NOW, &Native);
         assert_eq!(denied(decision).1, "unknown_policy", "{policy} {requirement}");
     }
     // Nobody has no scopes: neither where a credential is optional, nor where it can't be checked.
-    allowed(engine.decide(Some("optional".into()), &[], NOW, &RingVerifier));
-    let (status, code, response) = denied(engine.decide(on("optional", "read"), &[], NOW, &RingVerifier));
+    allowed(engine.decide(Some("optional".into()), &[], NOW, &Native));
+    let (status, code, response) = denied(engine.decide(on("optional", "read"), &[], NOW, &Native));
     assert_eq!((status, code.as_str()), (401, "missing_credential"));
     assert!(response.headers.contains(&("www-authenticate", r#"Bearer realm="r""#.to_owned())));
-    assert!(allowed(engine.decide(Some("open".into()), &request, NOW, &RingVerifier)).failed_open);
-    let decision = engine.decide(on("open", "read"), &request, NOW, &RingVerifier);
+    assert!(allowed(engine.decide(Some("open".into()), &request, NOW, &Native)).failed_open);
+    let decision = engine.decide(on("open", "read"), &request, NOW, &Native);
     assert_eq!(denied(decision).1, "jwks_unavailable");
     let key = headers(&[("x-api-key", "new")]);
-    let Decision::Introspect(pending) = engine.decide(on("open", "read"), &key, NOW, &RingVerifier) else {
+    let Decision::Introspect(pending) = engine.decide(on("open", "read"), &key, NOW, &Native) else {
         panic!("did not ask");
     };
     assert_eq!(denied(engine.resume(&pending, &key, None, NOW)).1, "introspection_unavailable");

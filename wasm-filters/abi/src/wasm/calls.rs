@@ -2,21 +2,12 @@
 
 use std::time::Duration;
 
-use crate::memory::Slot;
-use crate::raw;
+use super::memory::Slot;
+use super::raw;
+use crate::types::{self, Counter, GrpcCall, HttpCall, Map, Result, Status};
 
-/// Why a host call did not do what it was asked (`proxy_status_t`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
-    /// There is no such thing.
-    NotFound,
-    /// Somebody else wrote first.
-    CasMismatch,
-    /// Anything else.
-    Failed(u32),
-}
-
-type Result<T = ()> = std::result::Result<T, Status>;
+/// Whether an answer still comes when the plugin that made the call is gone.
+pub const CALLS_OUTLIVE_PLUGINS: bool = false;
 
 fn done(status: u32) -> Result {
     match status {
@@ -25,18 +16,6 @@ fn done(status: u32) -> Result {
         8 => Err(Status::CasMismatch),
         other => Err(Status::Failed(other)),
     }
-}
-
-/// Header maps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub enum Map {
-    /// Of the request.
-    Request = 0,
-    /// Of the response.
-    Response = 2,
-    /// Of the answer to a call.
-    CallResponse = 6,
 }
 
 const CALL_RESPONSE_BODY: u32 = 4;
@@ -178,19 +157,6 @@ pub fn continue_request() -> Result {
     done(unsafe { raw::proxy_continue_stream(REQUEST_STREAM) })
 }
 
-/// A request to another service.
-#[derive(Debug, Clone, Copy)]
-pub struct HttpCall<'a> {
-    /// Envoy's name of it.
-    pub cluster: &'a str,
-    /// Pseudo-headers included.
-    pub headers: &'a [(&'a [u8], &'a [u8])],
-    /// The body.
-    pub body: &'a [u8],
-    /// How long to wait.
-    pub timeout: Duration,
-}
-
 /// Sends a request; the answer comes with the token that is returned.
 pub fn send_http_call(call: &HttpCall<'_>) -> Result<u32> {
     let (headers, trailers) = (serialize(call.headers), serialize(&[]));
@@ -212,21 +178,6 @@ pub fn send_http_call(call: &HttpCall<'_>) -> Result<u32> {
         )
     })?;
     Ok(token)
-}
-
-/// A unary gRPC call.
-#[derive(Debug, Clone, Copy)]
-pub struct GrpcCall<'a> {
-    /// Envoy's name of the other service, or an encoded `envoy.config.core.v3.GrpcService`.
-    pub upstream: &'a [u8],
-    /// Its gRPC service, in full.
-    pub service: &'a str,
-    /// The method.
-    pub method: &'a str,
-    /// The encoded request.
-    pub message: &'a [u8],
-    /// How long to wait.
-    pub timeout: Duration,
 }
 
 /// Sends a gRPC call; what comes of it comes with the token that is returned.
@@ -287,10 +238,6 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>> {
     Ok(result.take())
 }
 
-/// A counter of the proxy's; those of all workers by one name are one.
-#[derive(Debug, Clone, Copy)]
-pub struct Counter(u32);
-
 impl Counter {
     /// Defines a counter. Envoy shows it as `wasmcustom.NAME`, and each definition takes memory there for good.
     pub fn define(name: &str) -> Result<Self> {
@@ -309,19 +256,5 @@ impl Counter {
 }
 
 fn serialize(pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
-    let size = pairs.iter().fold(4, |size: usize, (name, value)| {
-        size.saturating_add(10).saturating_add(name.len()).saturating_add(value.len())
-    });
-    let mut out = Vec::with_capacity(size);
-    let number = |out: &mut Vec<u8>, number: usize| out.extend_from_slice(&(number as u32).to_le_bytes());
-    number(&mut out, pairs.len());
-    for (name, value) in pairs {
-        number(&mut out, name.len());
-        number(&mut out, value.len());
-    }
-    for part in pairs.iter().flat_map(|(name, value)| [name, value]) {
-        out.extend_from_slice(part);
-        out.push(0);
-    }
-    out
+    types::serialize(pairs.iter().copied())
 }

@@ -1,0 +1,262 @@
+//! What the process has once, on Envoy's main thread: a timer, metrics, and calls to other services.
+//!
+//! Workers hand over what they want in a queue and have the main thread woken; what comes of it is handed back to them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tollgate_filter_abi::{Result, Status};
+
+use crate::ffi::{self, Buffer, Handle, Header};
+use crate::worker::Worker;
+
+/// Most names of metrics; what the filters bound is far below.
+const MAX_NAMES: usize = 100_000;
+
+/// The extension, as Envoy calls it.
+struct Extension {
+    envoy: Handle,
+    scheduler: Handle,
+    timer: Handle,
+    /// Metrics by their names.
+    counters: BTreeMap<&'static str, usize>,
+}
+
+// SAFETY: of Envoy's handles, `scheduler` may be used on any thread until it is deleted, under the lock; the others are
+// used on the main thread only.
+unsafe impl Send for Extension {}
+
+static EXTENSION: Mutex<Option<Extension>> = Mutex::new(None);
+/// Whether calls can be made.
+static INITIALIZED: AtomicBool = AtomicBool::new(false);
+static QUEUE: Mutex<Vec<Queued>> = Mutex::new(Vec::new());
+static NAMES: Mutex<Names> = Mutex::new(Names { by_name: BTreeMap::new(), names: Vec::new() });
+/// Calls under way, by Envoy's number: whose, and by which number there.
+static CALLS: Mutex<BTreeMap<u64, (u32, u32)>> = Mutex::new(BTreeMap::new());
+
+/// All names that were ever counted; a counter is an index.
+struct Names {
+    by_name: BTreeMap<String, u32>,
+    names: Vec<String>,
+}
+
+/// What waits for the main thread.
+pub enum Queued {
+    /// A call to make.
+    Call {
+        /// Whose.
+        worker: u32,
+        /// Its number there.
+        token: u32,
+        request: Request,
+    },
+    /// A counter, and how much to add to it.
+    Count(u32, u64),
+}
+
+/// A request to another service.
+pub struct Request {
+    pub cluster: String,
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub body: Vec<u8>,
+    pub timeout: Duration,
+}
+
+/// What another service answered.
+pub struct Answer {
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Has `send` send it; the number that Envoy gives it.
+    pub fn send(&self, send: impl FnOnce(*mut u64, Buffer, &[Header], Buffer, u64) -> u32) -> Result<u64> {
+        let header =
+            |(name, value): &(Vec<u8>, Vec<u8>)| Header { name: Buffer::of(name), value: Buffer::of(value) };
+        let headers: Vec<Header> = self.headers.iter().map(header).collect();
+        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let mut id = 0;
+        match send(
+            &raw mut id,
+            Buffer::of(self.cluster.as_bytes()),
+            &headers,
+            Buffer::of(&self.body),
+            timeout,
+        ) {
+            0 => Ok(id),
+            status => Err(Status::Failed(status)),
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics half-way.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Envoy makes the extension, with what it needs. On the main thread.
+pub fn start(envoy: Handle) {
+    let mut counters = BTreeMap::new();
+    for (name, labels) in tollgate_filter::metrics() {
+        let labels: Vec<Buffer> = labels.iter().map(|label| Buffer::of(label.as_bytes())).collect();
+        let (name_buffer, mut id) = (Buffer::of(name.as_bytes()), 0);
+        // SAFETY: `envoy` is the extension that is being made. Envoy reads the buffers and writes `id`.
+        let status = unsafe {
+            ffi::envoy_dynamic_module_callback_bootstrap_extension_config_define_counter(
+                envoy,
+                name_buffer,
+                labels.as_ptr(),
+                labels.len(),
+                &raw mut id,
+            )
+        };
+        if status == 0 {
+            counters.insert(name, id);
+        }
+    }
+    // SAFETY: the same.
+    let (scheduler, timer) = unsafe {
+        ffi::envoy_dynamic_module_callback_bootstrap_extension_config_signal_init_complete(envoy);
+        (
+            ffi::envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_new(envoy),
+            ffi::envoy_dynamic_module_callback_bootstrap_extension_timer_new(envoy),
+        )
+    };
+    *lock(&EXTENSION) = Some(Extension { envoy, scheduler, timer, counters });
+}
+
+/// Whether Envoy has the extension.
+pub fn is_there() -> bool {
+    lock(&EXTENSION).is_some()
+}
+
+/// The server is ready for calls. On the main thread.
+pub fn initialized() {
+    INITIALIZED.store(true, Ordering::Release);
+    work();
+}
+
+/// The extension ends. On the main thread.
+pub fn stop() {
+    INITIALIZED.store(false, Ordering::Release);
+    let Some(extension) = lock(&EXTENSION).take() else { return };
+    // SAFETY: both were made by `start`, and nobody else has them.
+    unsafe {
+        ffi::envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_delete(extension.scheduler);
+        ffi::envoy_dynamic_module_callback_bootstrap_extension_timer_delete(extension.timer);
+    }
+}
+
+/// Has the main thread do what is due, and what is in the queue. On any thread.
+pub fn wake() {
+    if let Some(extension) = &*lock(&EXTENSION) {
+        // SAFETY: it is there for as long as the lock is held.
+        unsafe {
+            ffi::envoy_dynamic_module_callback_bootstrap_extension_config_scheduler_commit(
+                extension.scheduler,
+                0,
+            );
+        }
+    }
+}
+
+/// Hands something over to the main thread. On any thread.
+pub fn queue(queued: Vec<Queued>) {
+    if !queued.is_empty() {
+        lock(&QUEUE).extend(queued);
+        wake();
+    }
+}
+
+/// The counter of this name. On any thread.
+pub fn counter(name: &str) -> Result<u32> {
+    let mut names = lock(&NAMES);
+    if let Some(counter) = names.by_name.get(name) {
+        return Ok(*counter);
+    }
+    let counter = u32::try_from(names.names.len()).map_err(|_| Status::Failed(0))?;
+    if names.names.len() >= MAX_NAMES {
+        return Err(Status::Failed(0));
+    }
+    names.names.push(name.to_owned());
+    names.by_name.insert(name.to_owned(), counter);
+    Ok(counter)
+}
+
+/// Ticks the workers that are due, does what is in the queue, and comes back when the next worker is due. On the main
+/// thread.
+pub fn work() {
+    if !INITIALIZED.load(Ordering::Acquire) {
+        return;
+    }
+    let next = Worker::tick_all();
+    let queued = std::mem::take(&mut *lock(&QUEUE));
+    for queued in queued {
+        match queued {
+            Queued::Count(counter, count) => self::count(counter, count),
+            Queued::Call { worker, token, request } => {
+                if send(worker, token, &request).is_err() {
+                    Worker::answer(worker, token, None);
+                }
+            }
+        }
+    }
+    if let (Some(extension), Some(next)) = (&*lock(&EXTENSION), next) {
+        let delay = u64::try_from(next.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX).max(1);
+        // SAFETY: it is there for as long as the lock is held, and this is the main thread.
+        unsafe {
+            ffi::envoy_dynamic_module_callback_bootstrap_extension_timer_enable(extension.timer, delay)
+        };
+    }
+}
+
+fn send(worker: u32, token: u32, request: &Request) -> Result {
+    let envoy = lock(&EXTENSION).as_ref().map(|extension| extension.envoy).ok_or(Status::Failed(0))?;
+    let id = request.send(|id, cluster, headers, body, timeout| {
+        // SAFETY: the extension ends on this thread only. Envoy reads the buffers and writes `id`.
+        unsafe {
+            ffi::envoy_dynamic_module_callback_bootstrap_extension_http_callout(
+                envoy,
+                id,
+                cluster,
+                headers.as_ptr(),
+                headers.len(),
+                body,
+                timeout,
+            )
+        }
+    })?;
+    lock(&CALLS).insert(id, (worker, token));
+    Ok(())
+}
+
+/// A call ended. On the main thread.
+pub fn answered(id: u64, answer: Option<Answer>) {
+    let call = lock(&CALLS).remove(&id);
+    if let Some((worker, token)) = call {
+        Worker::answer(worker, token, answer);
+    }
+}
+
+fn count(counter: u32, count: u64) {
+    let names = lock(&NAMES);
+    let Some(name) = names.names.get(counter as usize) else { return };
+    let (metric, labels) = tollgate_filter::metric_labels(name);
+    let values: Vec<Buffer> = labels.iter().map(|label| Buffer::of(label.as_bytes())).collect();
+    let extension = lock(&EXTENSION);
+    let Some(extension) = &*extension else { return };
+    if let Some(id) = extension.counters.get(metric) {
+        // SAFETY: the extension is there, and this is its thread. Envoy reads the values, as many as `metric` has labels.
+        unsafe {
+            ffi::envoy_dynamic_module_callback_bootstrap_extension_config_increment_counter(
+                extension.envoy,
+                *id,
+                values.as_ptr(),
+                values.len(),
+                count,
+            );
+        }
+    }
+}

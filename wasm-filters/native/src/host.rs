@@ -1,0 +1,520 @@
+//! The calls of the filter, answered from Envoy's structures. One of these is one worker's.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tollgate_filter_abi::{self as abi, GrpcCall, HttpCall, Map, Result, Status};
+
+use crate::extension::{self, Answer, Queued, Request};
+use crate::ffi::{self, Buffer, Handle, Header};
+use crate::shared;
+use crate::worker::now;
+
+/// What the filter is to be told.
+pub enum Event {
+    /// A tick of a configuration.
+    Tick(u32),
+    /// A call ended; without an answer, it failed.
+    Answer(u32, Option<Answer>),
+}
+
+/// Kind of a call under way.
+#[derive(Debug, Clone, Copy)]
+pub enum Call {
+    Http,
+    Grpc,
+}
+
+/// What becomes of a request.
+pub enum Reply {
+    Continue,
+    Respond(Response),
+}
+
+/// An answer of the filter's own.
+pub struct Response {
+    status: u32,
+    headers: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
+}
+
+impl Response {
+    /// Sends it. On the stream's thread.
+    pub fn send(&self, envoy: Handle) {
+        let header =
+            |(name, value): &(Vec<u8>, Vec<u8>)| Header { name: Buffer::of(name), value: Buffer::of(value) };
+        let headers: Vec<Header> = self.headers.iter().map(header).collect();
+        // SAFETY: the caller's stream is there; Envoy reads the rest.
+        unsafe {
+            ffi::envoy_dynamic_module_callback_http_send_response(
+                envoy,
+                self.status,
+                headers.as_ptr(),
+                headers.len(),
+                Buffer::of(&self.body),
+                Buffer::EMPTY,
+            );
+        }
+    }
+}
+
+/// What is to be done once the worker's lock is released.
+#[derive(Default)]
+pub struct Then {
+    pub replies: Vec<(u32, Reply)>,
+    pub queued: Vec<Queued>,
+    /// The main thread's timer is to come earlier.
+    pub wakes: bool,
+}
+
+impl Then {
+    /// Takes over what a host noted.
+    pub fn take(&mut self, host: &mut Host) {
+        self.replies.append(&mut host.then.replies);
+        self.queued.append(&mut host.then.queued);
+        self.wakes |= std::mem::take(&mut host.then.wakes);
+    }
+
+    /// Whether a request is answered or continued.
+    pub fn ends(&self, stream: u32) -> bool {
+        self.replies.iter().any(|(replied, _)| *replied == stream)
+    }
+
+    /// Answers a request that the filter could not decide on.
+    pub fn respond_unavailable(&mut self, stream: u32) {
+        let response = Response { status: 503, headers: Vec::new(), body: Vec::new() };
+        self.replies.push((stream, Reply::Respond(response)));
+    }
+}
+
+struct Stream {
+    envoy: Handle,
+    root: u32,
+    /// While it waits.
+    scheduler: Option<Handle>,
+}
+
+struct Root {
+    /// Its configuration, should it be needed again.
+    json: Rc<[u8]>,
+    period: Duration,
+    due: u64,
+}
+
+/// One worker's side of the calls.
+pub struct Host {
+    worker: u32,
+    /// What the filter is to be told next.
+    pub inbox: VecDeque<Event>,
+    /// The answer that the filter is being told of.
+    pub answer: Option<Answer>,
+    then: Then,
+    /// The context that calls are about.
+    effective: u32,
+    streams: BTreeMap<u32, Stream>,
+    roots: BTreeMap<u32, Root>,
+    /// The configuration that is being taken.
+    configuration: Rc<[u8]>,
+    calls: BTreeMap<u32, Call>,
+    /// Calls of streams, by stream and Envoy's number.
+    stream_calls: BTreeMap<(u32, u64), u32>,
+    last_token: u32,
+    headers: Vec<Header>,
+}
+
+/// Writes to Envoy's log.
+pub fn log_error(text: &str) {
+    // SAFETY: Envoy reads the text.
+    unsafe { ffi::envoy_dynamic_module_callback_log(ffi::LOG_ERROR, Buffer::of(text.as_bytes())) };
+}
+
+impl Host {
+    /// Of a worker.
+    pub fn new(worker: u32) -> Self {
+        Self {
+            worker,
+            inbox: VecDeque::new(),
+            answer: None,
+            then: Then::default(),
+            effective: 0,
+            streams: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            configuration: Rc::default(),
+            calls: BTreeMap::new(),
+            stream_calls: BTreeMap::new(),
+            last_token: 0,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Calls are about this context.
+    pub fn enter(&mut self, context: u32) {
+        self.effective = context;
+    }
+
+    /// A configuration is being taken.
+    pub fn add_root(&mut self, root: u32, json: &[u8]) {
+        self.roots.insert(root, Root { json: json.into(), period: Duration::ZERO, due: u64::MAX });
+        self.configure(root, &json.into());
+    }
+
+    /// It is taken again.
+    pub fn configure(&mut self, root: u32, json: &Rc<[u8]>) {
+        self.configuration = Rc::clone(json);
+        self.effective = root;
+    }
+
+    /// All configurations.
+    pub fn roots(&self) -> Vec<(u32, Rc<[u8]>)> {
+        self.roots.iter().map(|(root, it)| (*root, Rc::clone(&it.json))).collect()
+    }
+
+    /// Whether that is one.
+    pub fn is_root(&self, root: u32) -> bool {
+        self.roots.contains_key(&root)
+    }
+
+    /// A configuration ended.
+    pub fn remove_root(&mut self, root: u32) {
+        self.roots.remove(&root);
+    }
+
+    /// A stream began.
+    pub fn add_stream(&mut self, stream: u32, root: u32, envoy: Handle) {
+        self.streams.insert(stream, Stream { envoy, root, scheduler: None });
+        self.effective = stream;
+    }
+
+    /// Whether that is one.
+    pub fn is_stream(&self, stream: u32) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
+    /// A stream waits. On its thread.
+    pub fn wait(&mut self, stream: u32) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            // SAFETY: the stream is there, on this thread.
+            let scheduler =
+                unsafe { ffi::envoy_dynamic_module_callback_http_filter_scheduler_new(stream.envoy) };
+            stream.scheduler = Some(scheduler);
+        }
+    }
+
+    /// Has the worker's thread look into the inbox, if a stream waits there; whether one does.
+    pub fn schedule(&self) -> bool {
+        let Some(scheduler) = self.streams.values().find_map(|stream| stream.scheduler) else { return false };
+        // SAFETY: the scheduler is there for as long as the stream waits, and may be used on any thread.
+        unsafe { ffi::envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, 0) };
+        true
+    }
+
+    /// A stream waits no more: Envoy's handle of it. `None` where it is gone.
+    pub fn settle(&mut self, stream: u32) -> Option<Handle> {
+        let stream = self.streams.get_mut(&stream)?;
+        delete(stream.scheduler.take());
+        Some(stream.envoy)
+    }
+
+    /// A stream ended; whether it waited.
+    pub fn remove_stream(&mut self, stream: u32) -> bool {
+        let scheduler = self.streams.remove(&stream).and_then(|stream| stream.scheduler);
+        self.stream_calls.retain(|(of, _), token| {
+            let others = *of != stream;
+            if !others {
+                self.calls.remove(token);
+            }
+            others
+        });
+        delete(scheduler);
+        scheduler.is_some()
+    }
+
+    /// The number here of a stream's call.
+    pub fn stream_call(&mut self, stream: u32, id: u64) -> Option<u32> {
+        self.stream_calls.remove(&(stream, id))
+    }
+
+    /// A call ended.
+    pub fn take_call(&mut self, token: u32) -> Option<Call> {
+        self.calls.remove(&token)
+    }
+
+    /// When the next tick is.
+    pub fn due(&self) -> Option<u64> {
+        self.roots.values().map(|root| root.due).min()
+    }
+
+    /// The configurations whose ticks are due; the next ones come a period later.
+    pub fn take_due(&mut self, now: u64) -> Vec<u32> {
+        let due = self.roots.iter_mut().filter(|(_, root)| root.due <= now);
+        due.map(|(number, root)| {
+            root.due = now.saturating_add(nanos(root.period));
+            *number
+        })
+        .collect()
+    }
+
+    /// The filter starts over: who waits is answered.
+    pub fn start_over(&mut self, then: &mut Then) {
+        self.then = Then::default();
+        self.calls.clear();
+        self.stream_calls.clear();
+        let waiting = self.streams.iter().filter(|(_, stream)| stream.scheduler.is_some());
+        waiting.for_each(|(stream, _)| then.respond_unavailable(*stream));
+    }
+
+    fn stream(&self) -> Result<Handle> {
+        self.streams.get(&self.effective).map(|stream| stream.envoy).ok_or(Status::NotFound)
+    }
+
+    fn attribute(&self, attribute: u32) -> Result<Vec<u8>> {
+        let (envoy, mut value) = (self.stream()?, Buffer::EMPTY);
+        // SAFETY: the stream is there, on this thread; Envoy writes `value`.
+        let found = unsafe {
+            ffi::envoy_dynamic_module_callback_http_filter_get_attribute_string(
+                envoy,
+                attribute,
+                &raw mut value,
+            )
+        };
+        // SAFETY: what was found is there until the hook ends.
+        if found { Ok(unsafe { value.bytes() }.to_vec()) } else { Err(Status::Failed(0)) }
+    }
+
+    /// Whether the request has a route that leads to a cluster.
+    fn has_cluster(&self) -> bool {
+        let mut name = Buffer::EMPTY;
+        // SAFETY: as above.
+        self.stream().is_ok_and(|envoy| unsafe {
+            ffi::envoy_dynamic_module_callback_http_get_cluster_name(envoy, &raw mut name)
+        })
+    }
+
+    fn set(&mut self, map: Map, name: &[u8], value: Buffer) -> Result {
+        let (envoy, map) = (self.stream()?, map_of(map)?);
+        // SAFETY: the stream is there, on this thread; Envoy reads name and value.
+        done(unsafe {
+            ffi::envoy_dynamic_module_callback_http_set_header(envoy, map, Buffer::of(name), value)
+        })
+    }
+
+    fn note_call(&mut self, call: Call) -> u32 {
+        self.last_token = self.last_token.wrapping_add(1);
+        self.calls.insert(self.last_token, call);
+        self.last_token
+    }
+
+    /// Sends a request of the effective context.
+    fn send(&mut self, call: Call, request: Request) -> Result<u32> {
+        if self.is_root(self.effective) {
+            let token = self.note_call(call);
+            self.then.queued.push(Queued::Call { worker: self.worker, token, request });
+            return Ok(token);
+        }
+        let envoy = self.stream()?;
+        let id = request.send(|id, cluster, headers, body, timeout| {
+            // SAFETY: the stream is there, on this thread. Envoy reads the buffers and writes `id`.
+            unsafe {
+                ffi::envoy_dynamic_module_callback_http_filter_http_callout(
+                    envoy,
+                    id,
+                    cluster,
+                    headers.as_ptr(),
+                    headers.len(),
+                    body,
+                    timeout,
+                )
+            }
+        })?;
+        let token = self.note_call(call);
+        self.stream_calls.insert((self.effective, id), token);
+        Ok(token)
+    }
+}
+
+impl abi::Host for Host {
+    fn current_time_nanos(&mut self) -> u64 {
+        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn log_error(&mut self, text: &str) {
+        log_error(text);
+    }
+
+    fn set_tick_period(&mut self, period: Duration) {
+        let root = self.streams.get(&self.effective).map_or(self.effective, |stream| stream.root);
+        let next = self.due();
+        if let Some(root) = self.roots.get_mut(&root) {
+            root.period = period;
+            root.due = now().saturating_add(nanos(period));
+            self.then.wakes |= next.is_none_or(|next| root.due < next);
+        }
+    }
+
+    fn set_effective_context(&mut self, context: u32) -> Result {
+        if self.is_root(context) || self.is_stream(context) {
+            self.effective = context;
+            return Ok(());
+        }
+        Err(Status::NotFound)
+    }
+
+    fn property(&mut self, path: &[u8]) -> Result<Vec<u8>> {
+        match path {
+            b"xds\0route_name" => match self.attribute(ffi::XDS_ROUTE_NAME).unwrap_or_default() {
+                // No route. One without a name, or whose name is not told, leads to a cluster: there nobody passes.
+                name if name.is_empty() && !self.has_cluster() => Err(Status::NotFound),
+                name => Ok(name),
+            },
+            b"source\0address" => self.attribute(ffi::SOURCE_ADDRESS),
+            _ => Err(Status::NotFound),
+        }
+    }
+
+    fn configuration(&mut self, size: usize) -> Result<Vec<u8>> {
+        Ok(self.configuration.get(..size).unwrap_or(&self.configuration).to_vec())
+    }
+
+    fn call_body(&mut self, max: usize) -> Result<Vec<u8>> {
+        let body = &self.answer.as_ref().ok_or(Status::NotFound)?.body;
+        Ok(body.get(..max).unwrap_or(body).to_vec())
+    }
+
+    fn header_pairs(&mut self, map: Map) -> Result<Vec<u8>> {
+        let (envoy, map) = (self.stream()?, map_of(map)?);
+        // SAFETY: the stream is there, on this thread.
+        let size = unsafe { ffi::envoy_dynamic_module_callback_http_get_headers_size(envoy, map) };
+        self.headers.clear();
+        self.headers.resize(size, Header { name: Buffer::EMPTY, value: Buffer::EMPTY });
+        // SAFETY: the same, and there is room for as many as there are.
+        let headers = self.headers.as_mut_ptr();
+        done(unsafe { ffi::envoy_dynamic_module_callback_http_get_headers(envoy, map, headers) })?;
+        // SAFETY: names and values are there until something is set.
+        let pair = |header: &Header| unsafe { (header.name.bytes(), header.value.bytes()) };
+        Ok(abi::serialize(self.headers.iter().map(pair)))
+    }
+
+    fn header(&mut self, map: Map, name: &[u8]) -> Result<Vec<u8>> {
+        if map == Map::CallResponse {
+            let headers = &self.answer.as_ref().ok_or(Status::NotFound)?.headers;
+            let value = headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.clone());
+            return value.ok_or(Status::NotFound);
+        }
+        let (envoy, map, mut value) = (self.stream()?, map_of(map)?, Buffer::EMPTY);
+        // SAFETY: the stream is there, on this thread; Envoy reads the name and writes `value`.
+        let found = unsafe {
+            let name = Buffer::of(name);
+            ffi::envoy_dynamic_module_callback_http_get_header(
+                envoy,
+                map,
+                name,
+                &raw mut value,
+                0,
+                std::ptr::null_mut(),
+            )
+        };
+        // SAFETY: what was found is there until something is set.
+        if found { Ok(unsafe { value.bytes() }.to_vec()) } else { Err(Status::NotFound) }
+    }
+
+    fn add_header(&mut self, map: Map, name: &[u8], value: &[u8]) -> Result {
+        let (envoy, map) = (self.stream()?, map_of(map)?);
+        // SAFETY: as in `set`.
+        done(unsafe {
+            let (name, value) = (Buffer::of(name), Buffer::of(value));
+            ffi::envoy_dynamic_module_callback_http_add_header(envoy, map, name, value)
+        })
+    }
+
+    fn replace_header(&mut self, map: Map, name: &[u8], value: &[u8]) -> Result {
+        self.set(map, name, Buffer::of(value))
+    }
+
+    fn remove_header(&mut self, map: Map, name: &[u8]) -> Result {
+        self.set(map, name, Buffer::EMPTY)
+    }
+
+    fn send_response(&mut self, status: u32, headers: &[(&[u8], &[u8])], body: &[u8]) -> Result {
+        self.stream()?;
+        let response = Response { status, headers: owned(headers), body: body.to_vec() };
+        self.then.replies.push((self.effective, Reply::Respond(response)));
+        Ok(())
+    }
+
+    fn continue_request(&mut self) -> Result {
+        self.stream()?;
+        self.then.replies.push((self.effective, Reply::Continue));
+        Ok(())
+    }
+
+    fn send_http_call(&mut self, call: &HttpCall<'_>) -> Result<u32> {
+        let request = Request {
+            cluster: call.cluster.to_owned(),
+            headers: owned(call.headers),
+            body: call.body.to_vec(),
+            timeout: call.timeout,
+        };
+        self.send(Call::Http, request)
+    }
+
+    fn send_grpc_call(&mut self, call: &GrpcCall<'_>) -> Result<u32> {
+        let path = format!("/{}/{}", call.service, call.method);
+        let headers: [(&[u8], &[u8]); 6] = [
+            (b":method", b"POST"),
+            (b":path", path.as_bytes()),
+            (b":authority", call.authority.as_bytes()),
+            (b":scheme", b"http"),
+            (b"content-type", b"application/grpc"),
+            (b"te", b"trailers"),
+        ];
+        let length = u32::try_from(call.message.len()).map_err(|_| Status::Failed(0))?;
+        let body = [[0].as_slice(), &length.to_be_bytes(), call.message].concat();
+        let cluster = call.cluster.to_owned();
+        self.send(Call::Grpc, Request { cluster, headers: owned(&headers), body, timeout: call.timeout })
+    }
+
+    fn shared_data(&mut self, key: &[u8]) -> Result<(Vec<u8>, u32)> {
+        shared::get(key)
+    }
+
+    fn set_shared_data(&mut self, key: &[u8], value: &[u8], version: u32) -> Result {
+        shared::set(key, value, version)
+    }
+
+    fn define_counter(&mut self, name: &str) -> Result<u32> {
+        extension::counter(name)
+    }
+
+    fn add_to_counter(&mut self, counter: u32, count: u64) {
+        self.then.queued.push(Queued::Count(counter, count));
+    }
+}
+
+fn map_of(map: Map) -> Result<u32> {
+    match map {
+        Map::Request => Ok(ffi::REQUEST_HEADERS),
+        Map::Response => Ok(ffi::RESPONSE_HEADERS),
+        Map::CallResponse => Err(Status::Failed(0)),
+    }
+}
+
+fn done(done: bool) -> Result {
+    if done { Ok(()) } else { Err(Status::Failed(0)) }
+}
+
+fn owned(headers: &[(&[u8], &[u8])]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    headers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn delete(scheduler: Option<Handle>) {
+    if let Some(scheduler) = scheduler {
+        // SAFETY: it was made by `wait`, and whoever took it out is the only one that has it.
+        unsafe { ffi::envoy_dynamic_module_callback_http_filter_scheduler_delete(scheduler) };
+    }
+}
