@@ -8,7 +8,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 # All members, so that features resolve as for `make test` and nothing is built twice.
 SERVERS := --workspace
 
-.PHONY: help setup build wasm run test lint bench soak fuzz clean
+.PHONY: help setup build wasm native run test lint bench soak fuzz clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +22,18 @@ build: setup ## Build the servers and the launcher
 wasm: setup ## Build the filters into target/wasm
 	@wasm-filters/build.sh
 
+native: setup ## Build the filters as a library for Envoy, into target/native
+	cargo build --release -p tollgate-native
+	@mkdir -p target/native
+	@# Replaced in one step: an Envoy may be reading the old one.
+	@cp $(TARGET_DIR)/release/libtollgate_gateway.so target/native/.new
+	@mv target/native/.new target/native/libtollgate_gateway.so
+
 run: wasm build ## Start everything here, until Ctrl-C; ARGS="--help" shows what can be set
 	@exec $(TARGET_DIR)/debug/tollgate-run $(ARGS)
 
 # The build takes all targets, so that the tests find the servers' binaries and `cargo test` builds nothing twice.
-test: wasm ## Run every test, against real processes; ARGS="launcher" runs those with that in their name
+test: wasm native ## Run every test, against real processes; ARGS="launcher" runs those with that in their name
 	@tests/setup.sh --test >/dev/null
 	cargo build --workspace --all-targets
 	cargo test --workspace --no-fail-fast $(ARGS)
@@ -37,7 +44,7 @@ lint: setup ## Formatting, clippy with warnings denied, and the house rules
 	cargo clippy --workspace --all-targets --features xds-server/criterion -- -D warnings
 	tests/tidy.sh
 
-bench: wasm ## Print the benchmark tables (release build; about 8 minutes)
+bench: wasm native ## Print the benchmark tables (release build; about 8 minutes)
 	@tests/setup.sh --bench >/dev/null
 	cargo build --release $(SERVERS) --bins --example raw_resources
 	@exec $(TARGET_DIR)/release/tollgate-bench $(ARGS)
