@@ -24,6 +24,7 @@ mod load_reports;
 mod many_keys;
 mod matches;
 mod modules;
+mod native_filters;
 mod on_demand;
 mod parity;
 mod quota;

@@ -7,11 +7,15 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{http_client::Client, toolbox::Toolbox};
+use crate::{
+    http_client::Client,
+    toolbox::{NATIVE_VARIABLE, Toolbox},
+};
 
 /// The command that serves with this bootstrap. Nothing in the bootstrap is overridden.
 pub fn serve(toolbox: &Toolbox, bootstrap: &Path, concurrency: u32) -> Command {
     let mut command = Command::new(&toolbox.envoy);
+    command.env(NATIVE_VARIABLE, &toolbox.native);
     command.arg("-c").arg(bootstrap).args(["--concurrency", &concurrency.to_string()]);
     // Hot restart shares memory between the Envoys of one machine by an id; here there are several, and none.
     command.args(["--disable-hot-restart", "--log-level", "info"]);

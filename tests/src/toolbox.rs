@@ -11,6 +11,9 @@ use anyhow::{Context, Result, bail};
 /// Names another Envoy than the one that `tests/setup.sh` found.
 pub const ENVOY_VARIABLE: &str = "TOLLGATE_ENVOY";
 
+/// Where Envoy looks for its dynamic modules: its own variable, which names another folder here too.
+pub const NATIVE_VARIABLE: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
+
 /// What is needed to start the stack.
 #[derive(Debug, Clone)]
 pub struct Toolbox {
@@ -22,6 +25,8 @@ pub struct Toolbox {
     pub envoy: PathBuf,
     /// Folder of the filters' `.wasm` files.
     pub wasm: PathBuf,
+    /// Folder of the filters as a library. It need not be there: only `filters: native` asks for it.
+    pub native: PathBuf,
 }
 
 impl Toolbox {
@@ -32,6 +37,8 @@ impl Toolbox {
             binaries: binaries()?,
             envoy: envoy(&repository)?,
             wasm: repository.join("target/wasm"),
+            native: env::var_os(NATIVE_VARIABLE)
+                .map_or_else(|| repository.join("target/native"), PathBuf::from),
             repository,
         };
         if !toolbox.wasm.is_dir() {

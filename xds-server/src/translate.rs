@@ -8,7 +8,7 @@
 //! | Listener (LDS), for gRPC clients | the listener's | one with `api_listener` |
 //! | RouteConfiguration (RDS) | the listener's | its virtual hosts and routes |
 //! | VirtualHost (VHDS) | `LISTENER/NAME` | a virtual host of a listener with `on_demand` |
-//! | Wasm (ECDS) | `LISTENER/gateway` | the policies that its routes use, and issuers' keys |
+//! | Wasm or DynamicModuleFilter (ECDS) | `LISTENER/gateway` | the policies that its routes use, and issuers' keys |
 //! | Cluster (CDS), ClusterLoadAssignment (EDS) | the cluster's | the cluster |
 //! | Runtime (RTDS) | `tollgate` | the group's runtime values |
 //! | Cluster (CDS) | `tollgate/wasm`, … | the filter's module, where Envoys fetch it |
@@ -25,7 +25,7 @@ use std::time::Duration;
 use envoy_types::pb::google::protobuf::Any;
 use prost::Message;
 
-use crate::gateway::model::{AuthProvider, Listener, PolicyRefs, RateLimitPolicy, VirtualHost};
+use crate::gateway::model::{AuthProvider, Filters, Listener, PolicyRefs, RateLimitPolicy, VirtualHost};
 use crate::gateway::scalar::{Name, PolicyRef};
 use crate::gateway::{Gateway, Problem};
 
@@ -35,6 +35,7 @@ mod filter;
 mod keys;
 mod listener;
 mod module;
+mod native;
 mod proto;
 mod quota;
 mod requirement;
@@ -113,7 +114,7 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
             ));
         }
     }
-    if listeners(group, target.serving).any(|(_, listener)| !listener.api_listener) {
+    if target.present.iter().any(|gateway| runs_wasm(group, gateway)) {
         let clusters = filter::module_clusters(target.modules);
         resources.extend(clusters.iter().map(|cluster| Resource::new(&*cluster.name, cluster)));
     }
@@ -124,7 +125,7 @@ pub fn translate(group: &str, target: Target<'_>) -> Vec<Resource> {
     }
     resources.extend(secret::secrets(group, target));
     for (name, listener) in listeners(group, target.serving) {
-        // gRPC clients run no Wasm.
+        // gRPC clients run no filters.
         let filters = match listener.api_listener {
             true => Vec::new(),
             false => vec![filter::filter(name, listener, target)],
@@ -188,6 +189,12 @@ pub fn clusters_of(gateway: &Gateway, listener: &Listener) -> BTreeSet<Name> {
         }
     }
     names
+}
+
+/// Whether a group needs the filters' module.
+fn runs_wasm(group: &str, gateway: &Gateway) -> bool {
+    let mut listeners = listeners(group, gateway);
+    listeners.any(|(_, listener)| !listener.api_listener && listener.filters == Filters::Wasm)
 }
 
 /// Whether a group has limits that it shares with others.

@@ -103,6 +103,10 @@ pub struct Listener {
     /// Policies of all routes of this listener that don't choose their own.
     #[serde(default)]
     pub policies: PolicyRefs,
+    /// How the filters run that apply the policies. A policy means the same either way, and a change drains no connection.
+    /// Default `wasm`.
+    #[serde(default)]
+    pub filters: Filters,
     /// Virtual hosts, told apart by the `Host` header.
     pub virtual_hosts: Vec<VirtualHost>,
     /// Whether Envoys fetch a virtual host only once a request needs it: for thousands of virtual hosts of which each Envoy
@@ -122,6 +126,20 @@ impl Listener {
     pub fn stream_idle_timeout() -> Duration {
         Duration::from_millis(300_000)
     }
+}
+
+/// How filters run. It is the same code, with the same configuration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Filters {
+    /// As WebAssembly, in a sandbox. Needs nothing on the Envoys' disks.
+    #[default]
+    Wasm,
+    /// As a library in Envoy's process: faster, and without a sandbox. Every Envoy needs `libtollgate_gateway.so`, made by
+    /// `make native`, in the folder that its environment variable `ENVOY_DYNAMIC_MODULES_SEARCH_PATH` names, and must be of
+    /// the version that it was made for: Envoy itself only warns. An Envoy that can't load it refuses the change and goes on
+    /// as before; one that has yet to get its first filters answers 500 to all requests.
+    Native,
 }
 
 /// Which policies apply, and what they require here. What is left out is inherited: listener, then virtual host, then

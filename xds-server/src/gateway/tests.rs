@@ -71,6 +71,15 @@ fn a_mistake_is_shown_where_it_stands() {
         (api("", "", "").replace("'*'", "'other'"), "7:5 no virtual host is for `l`"),
         (api("    address: 127.0.0.1:1\n", "", ""), "8:5 an `api_listener` has no address"),
         (api("", "", "").replace("api_listener: true", "trusted_hops: 0"), "5:3 a listener needs an `address`"),
+        (api("    filters: native\n", "", ""), "8:5 `filters` does not work with `api_listener`"),
+        (
+            "version: v1\nlisteners: {l: {filters: nativ, address: '127.0.0.1:80', virtual_hosts: []}}\n".into(),
+            "2:26 unknown variant `nativ` (did you mean `native`?)",
+        ),
+        (
+            "version: v1\nlisteners: {l: {filters: lua, address: '127.0.0.1:80', virtual_hosts: []}}\n".into(),
+            "2:26 unknown variant `lua` (known here: wasm, native)",
+        ),
         (api("    on_demand: true\n", "", ""), "8:5 `on_demand` does not work with `api_listener`"),
         (api("    stream_idle_timeout: 1s\n", "", ""), "8:5 `stream_idle_timeout` does not work"),
         (api("    policies: {auth: a}\npolicies: {auth: {a: {any_of: [{api_key: {keys: [{sha256: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae, consumer: a}]}}]}}}\n", "", ""), "8:16 `auth` does not work"),

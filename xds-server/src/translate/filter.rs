@@ -1,4 +1,4 @@
-//! Policies → the Wasm filter of a listener, an ECDS resource, so that a changed policy or key drains no connection.
+//! Policies → the filter of a listener, an ECDS resource, so that a changed policy or key drains no connection.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,9 +12,9 @@ use tollgate_filter_core::auth::Authenticator;
 use tollgate_filter_core::rate_limit::Limiter;
 
 use super::requirement::{required_claim, requirement};
-use super::{KeySets, Modules, Target, any, module, named, quota, route_policies};
+use super::{KeySets, Modules, Target, any, module, named, native, quota, route_policies};
 use crate::gateway::model::{
-    Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Introspection, JwtProvider, KeyPart, Limit,
+    Algorithm, ApiKeyProvider, AuthPolicy, AuthProvider, Filters, Introspection, JwtProvider, KeyPart, Limit,
     Listener, OnFailure, PlanSource, QuotaHeaders, RateLimitPolicy, Scope,
 };
 use crate::gateway::position::join;
@@ -42,7 +42,7 @@ pub(super) struct Filter {
     pub config: TypedExtensionConfig,
 }
 
-/// The filter of a listener: always there, also where no policy applies.
+/// The filter of a listener, as the listener that is served has it run: always there, also where no policy applies.
 ///
 /// Connections outlive a listener's change while its routes change at once. A listener that got its filter with
 /// its first policy would go on serving the routes of that policy without it, to whoever was connected before.
@@ -52,8 +52,14 @@ pub(super) fn filter(name: &Name, listener: &Listener, target: Target<'_>) -> Fi
         rate_limit: rate_limit_config(name, target),
     };
     let name = format!("{name}/{GATEWAY}");
-    let wasm = module::plugin(&name, GATEWAY, json(&configuration), module::vm(GATEWAY, target.modules));
-    let config = TypedExtensionConfig { name: name.clone(), typed_config: Some(any(&wasm)) };
+    let configuration = json(&configuration);
+    let typed_config = match listener.filters {
+        Filters::Wasm => {
+            any(&module::plugin(&name, GATEWAY, configuration, module::vm(GATEWAY, target.modules)))
+        }
+        Filters::Native => any(&native::filter(GATEWAY, configuration)),
+    };
+    let config = TypedExtensionConfig { name: name.clone(), typed_config: Some(typed_config) };
     Filter { name, config }
 }
 

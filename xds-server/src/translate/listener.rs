@@ -5,6 +5,7 @@ use envoy_types::pb::envoy::config::core::v3::{ExtensionConfigSource, Http2Proto
 use envoy_types::pb::envoy::config::listener::v3::{
     self as envoy, ApiListener, Filter as NetworkFilter, FilterChain,
 };
+use envoy_types::pb::envoy::extensions::filters::http::dynamic_modules::v3::DynamicModuleFilter;
 use envoy_types::pb::envoy::extensions::filters::http::on_demand::v3::OnDemand;
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
@@ -140,7 +141,8 @@ fn http_filter(filter: &Filter) -> HttpFilter {
         name: filter.name.clone(),
         config_type: Some(ConfigType::ConfigDiscovery(ExtensionConfigSource {
             config_source: proto::ads(),
-            type_urls: vec![Wasm::type_url()],
+            // Both, so that `filters` is no word of the listener: it would drain.
+            type_urls: vec![Wasm::type_url(), DynamicModuleFilter::type_url()],
             ..ExtensionConfigSource::default()
         })),
         ..HttpFilter::default()

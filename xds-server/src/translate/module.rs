@@ -1,4 +1,4 @@
-//! How Envoys get the filters' code: from a file of theirs, or over HTTP from xds-server.
+//! How Envoys get the filters' code as Wasm: from a file of theirs, or over HTTP from xds-server.
 //!
 //! Over HTTP, two kinds of clusters come with the filters. `tollgate/wasm` leads to xds-server. `tollgate/wasm/NAME/SHA256`
 //! has no endpoints; its upstream filter is the module, so that Envoy fetches the code while it warms the cluster, and

@@ -11,6 +11,7 @@ use envoy_types::pb::envoy::config::core::v3::{TransportSocket, TypedExtensionCo
 use envoy_types::pb::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use envoy_types::pb::envoy::config::listener::v3::{Listener, filter};
 use envoy_types::pb::envoy::config::route::v3::{RouteConfiguration, VirtualHost};
+use envoy_types::pb::envoy::extensions::filters::http::dynamic_modules::v3::DynamicModuleFilter;
 use envoy_types::pb::envoy::extensions::filters::http::wasm::v3::Wasm;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -136,12 +137,20 @@ fn render(resource: &Resource) -> String {
         [compact(&cluster)].into_iter().chain(tls).chain([compact(&options)]).chain(filters).collect()
     } else if resource.type_url == TypedExtensionConfig::type_url() {
         let extension: TypedExtensionConfig = decode(body);
-        let mut wasm: Wasm = decode(&extension.typed_config.expect("a Wasm filter").value);
-        let configuration =
-            wasm.config.as_mut().and_then(|plugin| plugin.configuration.take()).expect("JSON");
-        let json: serde_json::Value =
-            serde_json::from_str(&decode::<StringValue>(&configuration.value).value).expect("JSON");
-        vec![compact(&wasm), format!("{json:#}\n")]
+        let filter = extension.typed_config.expect("a filter");
+        let (filter, configuration) = if filter.type_url == DynamicModuleFilter::type_url() {
+            let mut native: DynamicModuleFilter = decode(&filter.value);
+            let configuration = native.filter_config.take();
+            (compact(&native), configuration)
+        } else {
+            assert_eq!(filter.type_url, Wasm::type_url());
+            let mut wasm: Wasm = decode(&filter.value);
+            let configuration = wasm.config.as_mut().and_then(|plugin| plugin.configuration.take());
+            (compact(&wasm), configuration)
+        };
+        let configuration: StringValue = decode(&configuration.expect("JSON").value);
+        let json: serde_json::Value = serde_json::from_str(&configuration.value).expect("JSON");
+        vec![filter, format!("{json:#}\n")]
     } else if resource.type_url == RouteConfiguration::type_url() {
         vec![compact(&decode::<RouteConfiguration>(body))]
     } else if resource.type_url == VirtualHost::type_url() {
@@ -175,7 +184,7 @@ fn golden_files_are_reproduced() {
     assert!(inputs.len() >= 5, "the golden files are gone");
     for input in inputs {
         let gateway = gateway(&std::fs::read_to_string(&input).unwrap());
-        let modules = match input.ends_with("modules.yaml") {
+        let modules = match ["modules.yaml", "native.yaml"].iter().any(|name| input.ends_with(name)) {
             true => modules(1),
             false => Modules::Folder("/wasm".into()),
         };
@@ -244,6 +253,29 @@ fn a_changed_module_changes_its_filters_and_what_brings_it_and_nothing_else() {
         changed,
         ["inbound/gateway", "outbound/gateway", &format!("tollgate/wasm/gateway/{:064x}", 9)]
     );
+}
+
+#[test]
+fn filters_are_switched_by_their_own_resource_alone() {
+    let text = include_str!("../../../envoy-configs/gateway.yaml");
+    let switched = text.replacen("  public:\n", "  public:\n    filters: native\n", 1);
+    let (wasm, native) = (gateway(text), gateway(&switched));
+    let of = |serving, present: &[&Gateway]| translate_with(&modules(1), serving, present);
+    let both = [&wasm, &native];
+    let (before, after) = (of(&wasm, &both), of(&native, &both));
+    assert_eq!(before.len(), after.len());
+    let changed: Vec<_> = before.iter().zip(&after).filter(|(before, after)| before != after).collect();
+    let names: Vec<_> = changed.iter().map(|(_, after)| (&*after.type_url, &*after.name)).collect();
+    assert_eq!(names, [(&*TypedExtensionConfig::type_url(), "public/gateway")]);
+    let configuration = |resource: &Resource| render(resource).split_once("\n\n").unwrap().1.to_owned();
+    assert_eq!(configuration(changed[0].0), configuration(changed[0].1));
+
+    // What brings the module is there before it is needed, and for as long.
+    let brings = |resources: &[Resource]| {
+        resources.iter().any(|resource| resource.name.starts_with("tollgate/wasm/gateway/"))
+    };
+    assert_eq!(before, of(&wasm, &[&wasm]));
+    assert!(brings(&before) && !brings(&of(&native, &[&native])));
 }
 
 #[test]

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::gateway::model::{
-    Cluster, Gateway, HeaderChanges, Listener, LoadBalancing, PolicyRefs, ProxyGroup, Route, VirtualHost,
+    Cluster, Filters, Gateway, HeaderChanges, Listener, LoadBalancing, PolicyRefs, ProxyGroup, Route,
+    VirtualHost,
 };
 use crate::gateway::position::join;
 use crate::gateway::report::Problem;
@@ -75,6 +76,7 @@ fn listener(name: &Name, pointer: &str, listener: &Listener, problems: &mut Vec<
                 listener.request_headers_timeout != Listener::request_headers_timeout(),
             ),
             ("stream_idle_timeout", listener.stream_idle_timeout != Listener::stream_idle_timeout()),
+            ("filters", listener.filters != Filters::default()),
             ("on_demand", listener.on_demand),
         ],
         problems,
