@@ -91,7 +91,7 @@ fn an_envoy_that_asks_for_the_state_of_the_world_follows_edits_too() {
     let folder = work_dir::new("sotw-envoy").unwrap();
     let bootstrap = folder.join("sotw.yaml");
     fs::write(&bootstrap, render::bootstrap(&asking, &ports).unwrap()).unwrap();
-    let command = envoy::serve(gateway.toolbox(), &bootstrap, 1);
+    let command = envoy::serve(gateway.toolbox(), &bootstrap, 1).unwrap();
     let _envoy = Process::start("Envoy (SotW)", command, folder.join("envoy.log")).unwrap();
     gateway.wait_for_status("/first", 200).unwrap();
 

@@ -250,9 +250,12 @@ fn an_envoy_that_can_t_fetch_its_filters_does_not_serve_without_them() {
     let path = folder.join("late.yaml");
     fs::write(&path, render::bootstrap(&bootstrap, &ports).unwrap()).unwrap();
     let seen = modules.relay.seen();
-    let envoy =
-        Process::start("Envoy (late)", envoy::serve(gateway.toolbox(), &path, 1), folder.join("envoy.log"))
-            .unwrap();
+    let envoy = Process::start(
+        "Envoy (late)",
+        envoy::serve(gateway.toolbox(), &path, 1).unwrap(),
+        folder.join("envoy.log"),
+    )
+    .unwrap();
     envoy
         .wait_until("fetches that fail", EFFECT_DEADLINE, || holds(modules.relay.seen() > seen + 4))
         .unwrap();

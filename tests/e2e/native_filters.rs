@@ -84,7 +84,8 @@ fn an_envoy_that_starts_without_the_library_serves_nobody_until_it_has_filters()
     let path = folder.join("edge.yaml");
     let bootstrap = read(&toolbox.envoy_config("edge.yaml")).unwrap();
     fs::write(&path, render::bootstrap(&bootstrap, &ports).unwrap()).unwrap();
-    let edge = Process::start("Envoy", envoy::serve(&toolbox, &path, 1), folder.join("envoy.log")).unwrap();
+    let edge =
+        Process::start("Envoy", envoy::serve(&toolbox, &path, 1).unwrap(), folder.join("envoy.log")).unwrap();
     edge.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(ports.edge_admin)).unwrap();
     wait_until_held(&gateway);
     let call = || gateway.edge().get("/").header("x-api-key", "foo").send().unwrap().status;

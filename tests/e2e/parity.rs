@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use tollgate_filter_cases::{Answer, Case, Observed, Outcome, Step, cases};
+use tollgate_filter_cases::{Answer, Case, Config, Observed, Outcome, Step, cases};
 use tollgate_tests::{http_client::Client, ports, upstream};
 
 use crate::upstreams;
@@ -16,7 +16,7 @@ use crate::upstreams;
 mod envoy;
 mod introspection;
 
-use envoy::CaseEnvoy;
+use envoy::{CaseEnvoy, Filters};
 use introspection::Introspection;
 
 /// Cases that wait longer than this are the test host's alone, whose time is virtual.
@@ -43,9 +43,41 @@ fn every_case_holds_in_envoy_as_it_does_in_wasmtime() {
     let (dead, alive): (Vec<Case>, Vec<Case>) = cases.into_iter().partition(asks_the_dead);
     assert!(!dead.is_empty() && alive.len() > 100);
     let service = Introspection::start().unwrap();
-    let mut failures = run_all(&dead, ports::free().unwrap(), &service);
-    failures.extend(run_all(&alive, service.port(), &service));
+    let mut failures = run_all(&dead, Filters::Wasm, ports::free().unwrap(), &service);
+    failures.extend(run_all(&alive, Filters::Wasm, service.port(), &service));
     assert!(failures.is_empty(), "what does not hold in Envoy:\n{}", failures.join("\n"));
+}
+
+#[test]
+fn every_case_holds_in_the_library_as_it_does_in_wasm() {
+    let cases = cases(SystemTime::now()).unwrap().into_iter();
+    let cases = cases.filter(|case| case.total_wait() <= LONGEST_WAIT);
+    let (limiting, other): (Vec<Case>, Vec<Case>) =
+        cases.filter(|case| matches!(case.config, Config::Gateway(_))).partition(limits);
+    let (dead, alive): (Vec<Case>, Vec<Case>) = other.into_iter().partition(asks_the_dead);
+    assert!(!dead.is_empty() && alive.len() > 50 && limiting.len() > 20);
+    let service = Introspection::start().unwrap();
+    let mut failures = run_all(&dead, Filters::Native, ports::free().unwrap(), &service);
+    failures.extend(run_all(&alive, Filters::Native, service.port(), &service));
+    // Buckets are the process's, so each of these has a process of its own.
+    for some in limiting.chunks(8) {
+        thread::scope(|scope| {
+            let runs: Vec<_> = some
+                .iter()
+                .map(|case| {
+                    let service = &service;
+                    let port = service.port();
+                    scope.spawn(move || run_all(std::slice::from_ref(case), Filters::Native, port, service))
+                })
+                .collect();
+            failures.extend(runs.into_iter().flat_map(|run| run.join().unwrap()));
+        });
+    }
+    assert!(failures.is_empty(), "what does not hold in the library:\n{}", failures.join("\n"));
+}
+
+fn limits(case: &Case) -> bool {
+    matches!(&case.config, Config::Gateway(config) if !config.rate_limit.policies.is_empty())
 }
 
 fn asks_the_dead(case: &Case) -> bool {
@@ -54,8 +86,8 @@ fn asks_the_dead(case: &Case) -> bool {
 }
 
 /// All cases through one Envoy, each by its own listener; those that wait do it side by side.
-fn run_all(cases: &[Case], introspection: u16, service: &Introspection) -> Vec<String> {
-    let envoy = CaseEnvoy::start(cases, introspection).unwrap();
+fn run_all(cases: &[Case], filters: Filters, introspection: u16, service: &Introspection) -> Vec<String> {
+    let envoy = CaseEnvoy::start(cases, filters, introspection).unwrap();
     let failures = Mutex::new(Vec::new());
     let note = &|case: &Case, port: u16| {
         if let Err(why) = run(case, port, service) {

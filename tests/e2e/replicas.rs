@@ -36,7 +36,7 @@ fn start_edge(fixture: &Fixture, replicas: &[&Replica]) -> Process {
     let ports: Vec<u16> = replicas.iter().map(|replica| replica.grpc_port()).collect();
     let path = fixture.folder.join("edge.yaml");
     write(&path, &render::with_replicas(&bootstrap, &ports).unwrap()).unwrap();
-    let command = envoy::serve(&fixture.toolbox, &path, 1);
+    let command = envoy::serve(&fixture.toolbox, &path, 1).unwrap();
     let edge = Process::start("edge", command, fixture.folder.join("edge.log")).unwrap();
     edge.wait_until("being ready", EFFECT_DEADLINE * 2, || envoy::ready(fixture.ports.edge_admin)).unwrap();
     edge

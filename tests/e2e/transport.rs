@@ -77,7 +77,7 @@ fn an_envoy_gets_the_group_of_its_certificate_and_nothing_by_lying() {
     let rendered = render::bootstrap(&render::secured(&original, &folder).unwrap(), &ports).unwrap();
     fs::write(&bootstrap, rendered).unwrap();
     let mark = gateway.xds_log_end().unwrap();
-    let mut command = envoy::serve(&stack.toolbox, &bootstrap, 1);
+    let mut command = envoy::serve(&stack.toolbox, &bootstrap, 1).unwrap();
     command.args(["--service-node", "liar"]);
     let liar = Process::start("liar", command, stack.folder.join("liar.log")).unwrap();
     let entry = gateway.wait_for_entry("proxy refused", mark).unwrap();

@@ -57,7 +57,7 @@ impl RunningEnvoy {
         });
         let path = folder.join("bootstrap.json");
         fs::write(&path, bootstrap.to_string())?;
-        let mut command = envoy::serve(&toolbox, &path, 1);
+        let mut command = envoy::serve(&toolbox, &path, 1)?;
         command.args(["--component-log-level", "wasm:debug"]);
         let process = Process::start("Envoy", command, folder.join("envoy.log"))?;
         process.wait_until("Envoy to serve the cases", READY, || envoy::ready(admin))?;

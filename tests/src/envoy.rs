@@ -12,14 +12,17 @@ use crate::{
     toolbox::{NATIVE_VARIABLE, Toolbox},
 };
 
-/// The command that serves with this bootstrap. Nothing in the bootstrap is overridden.
-pub fn serve(toolbox: &Toolbox, bootstrap: &Path, concurrency: u32) -> Command {
+/// The command that serves with this bootstrap. Nothing in it is overridden; where the filters' library is there, what
+/// native filters need is added.
+pub fn serve(toolbox: &Toolbox, bootstrap: &Path, concurrency: u32) -> Result<Command> {
     let mut command = Command::new(&toolbox.envoy);
-    command.env(NATIVE_VARIABLE, &toolbox.native);
+    if let Some(native) = toolbox.native_bootstrap()? {
+        command.env(NATIVE_VARIABLE, &toolbox.native).args(["--config-yaml", &native]);
+    }
     command.arg("-c").arg(bootstrap).args(["--concurrency", &concurrency.to_string()]);
     // Hot restart shares memory between the Envoys of one machine by an id; here there are several, and none.
     command.args(["--disable-hot-restart", "--log-level", "info"]);
-    command
+    Ok(command)
 }
 
 /// Asks Envoy whether a bootstrap is right, without serving it.

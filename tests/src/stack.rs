@@ -107,7 +107,7 @@ impl Stack {
     /// Starts one of the Envoys and waits until it serves. Needs xds-server.
     pub fn start_proxy(&self, proxy: Proxy) -> Result<Process> {
         let bootstrap = self.bootstrap(proxy)?;
-        let command = envoy::serve(&self.toolbox, &bootstrap, self.concurrency);
+        let command = envoy::serve(&self.toolbox, &bootstrap, self.concurrency)?;
         let log = format!("{}.log", proxy.name());
         self.start(proxy.name(), command, &log, || envoy::ready(self.admin_port(proxy)))
     }
@@ -118,7 +118,7 @@ impl Stack {
         let bootstrap = render::bootstrap(&self.original(Proxy::Edge)?, &ports)?;
         let path = self.folder.join(format!("{}.yaml", edge.id));
         write(&path, &render::labelled(&bootstrap, edge.labels)?)?;
-        let mut command = envoy::serve(&self.toolbox, &path, self.concurrency);
+        let mut command = envoy::serve(&self.toolbox, &path, self.concurrency)?;
         command.args(["--service-node", edge.id]);
         self.start(edge.id, command, &format!("{}.log", edge.id), || envoy::ready(ports.edge_admin))
     }

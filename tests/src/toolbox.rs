@@ -8,6 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use crate::stack::read;
+
 /// Names another Envoy than the one that `tests/setup.sh` found.
 pub const ENVOY_VARIABLE: &str = "TOLLGATE_ENVOY";
 
@@ -47,6 +49,12 @@ impl Toolbox {
         toolbox.binary("xds-server")?;
         toolbox.binary("api-service")?;
         Ok(toolbox)
+    }
+
+    /// What the bootstrap of an Envoy has beside for native filters, where the library is there.
+    pub fn native_bootstrap(&self) -> Result<Option<String>> {
+        let library = self.native.join("libtollgate_gateway.so");
+        library.is_file().then(|| read(&repository()?.join("envoy-configs/native.yaml"))).transpose()
     }
 
     /// Path of one of the workspace's binaries.

@@ -13,6 +13,13 @@ use crate::upstreams;
 const READY: Duration = Duration::from_secs(120);
 const HTTP: &str = "type.googleapis.com/envoy.extensions.filters.http";
 
+/// How the filter runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filters {
+    Wasm,
+    Native,
+}
+
 pub struct CaseEnvoy {
     process: Process,
     admin: u16,
@@ -21,7 +28,7 @@ pub struct CaseEnvoy {
 
 impl CaseEnvoy {
     /// Serves all `cases`; introspection goes to the loopback port `introspection`.
-    pub fn start(cases: &[Case], introspection: u16) -> Result<Self> {
+    pub fn start(cases: &[Case], filters: Filters, introspection: u16) -> Result<Self> {
         let toolbox = Toolbox::find()?;
         let folder = work_dir::new("parity")?;
         let (admin, upstream) = (ports::free()?, upstreams::a().address().port());
@@ -32,7 +39,7 @@ impl CaseEnvoy {
             "admin": { "address": address(admin) },
             "static_resources": {
                 "listeners": numbered
-                    .map(|(number, (case, port))| listener(number, case, *port, &toolbox))
+                    .map(|(number, (case, port))| listener(number, case, *port, filters, &toolbox))
                     .collect::<Vec<Value>>(),
                 "clusters": [cluster("upstream", upstream), cluster(INTROSPECTION_CLUSTER, introspection)],
             },
@@ -40,7 +47,7 @@ impl CaseEnvoy {
         let path = folder.join("bootstrap.json");
         fs::write(&path, bootstrap.to_string())?;
         // One worker, as a case's requests expect each other's state.
-        let process = Process::start("Envoy", envoy::serve(&toolbox, &path, 1), folder.join("envoy.log"))?;
+        let process = Process::start("Envoy", envoy::serve(&toolbox, &path, 1)?, folder.join("envoy.log"))?;
         process.wait_until("Envoy to serve the cases", READY, || envoy::ready(admin))?;
         Ok(Self { process, admin, ports })
     }
@@ -62,30 +69,12 @@ impl CaseEnvoy {
     }
 }
 
-fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
+fn listener(number: usize, case: &Case, port: u16, filters: Filters, toolbox: &Toolbox) -> Value {
     let name = format!("case-{number}");
-    let module = case.config.module();
-    let file = toolbox.wasm.join(format!("{module}.wasm"));
-    let vm_id = match &case.config {
-        Config::Auth(_) => "auth".to_owned(),
-        // Buckets live in the VM's shared data.
-        Config::RateLimit(_) | Config::Gateway(_) => name.clone(),
+    let filter = match filters {
+        Filters::Wasm => wasm(&name, case, toolbox),
+        Filters::Native => native(case),
     };
-    let wasm = json!({
-        "@type": format!("{HTTP}.wasm.v3.Wasm"),
-        "config": {
-            "name": name,
-            "root_id": module,
-            // As xds-server has it: a trap fails the request it happened in, not the cases after it.
-            "failure_policy": "FAIL_RELOAD",
-            "vm_config": {
-                "vm_id": vm_id,
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": { "local": { "filename": file } },
-            },
-            "configuration": { "@type": "type.googleapis.com/google.protobuf.StringValue", "value": case.config.json() },
-        },
-    });
     let manager = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -98,7 +87,7 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
             }],
         },
         "http_filters": [
-            { "name": module, "typed_config": wasm },
+            { "name": case.config.module(), "typed_config": filter },
             { "name": "router", "typed_config": { "@type": format!("{HTTP}.router.v3.Router") } },
         ],
     });
@@ -107,6 +96,44 @@ fn listener(number: usize, case: &Case, port: u16, toolbox: &Toolbox) -> Value {
         "address": address(port),
         "filter_chains": [{ "filters": [{ "name": "http", "typed_config": manager }] }],
     })
+}
+
+fn native(case: &Case) -> Value {
+    json!({
+        "@type": format!("{HTTP}.dynamic_modules.v3.DynamicModuleFilter"),
+        "dynamic_module_config": { "name": "tollgate_gateway", "do_not_close": true },
+        "filter_name": case.config.module(),
+        "filter_config": configuration(case),
+    })
+}
+
+fn wasm(name: &str, case: &Case, toolbox: &Toolbox) -> Value {
+    let module = case.config.module();
+    let file = toolbox.wasm.join(format!("{module}.wasm"));
+    let vm_id = match &case.config {
+        Config::Auth(_) => "auth".to_owned(),
+        // Buckets live in the VM's shared data.
+        Config::RateLimit(_) | Config::Gateway(_) => name.to_owned(),
+    };
+    json!({
+        "@type": format!("{HTTP}.wasm.v3.Wasm"),
+        "config": {
+            "name": name,
+            "root_id": module,
+            // As xds-server has it: a trap fails the request it happened in, not the cases after it.
+            "failure_policy": "FAIL_RELOAD",
+            "vm_config": {
+                "vm_id": vm_id,
+                "runtime": "envoy.wasm.runtime.v8",
+                "code": { "local": { "filename": file } },
+            },
+            "configuration": configuration(case),
+        },
+    })
+}
+
+fn configuration(case: &Case) -> Value {
+    json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": case.config.json() })
 }
 
 fn route(route: &Route) -> Value {

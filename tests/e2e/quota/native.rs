@@ -85,7 +85,7 @@ fn envoys_own_rate_limit_filter_works_against_the_quota_service() {
     let folder = work_dir::new("native").unwrap();
     let path = folder.join("bootstrap.json");
     fs::write(&path, bootstrap(port, admin, gateway.ports().xds_quota).to_string()).unwrap();
-    let command = envoy::serve(&Toolbox::find().unwrap(), &path, 2);
+    let command = envoy::serve(&Toolbox::find().unwrap(), &path, 2).unwrap();
     let process = Process::start("Envoy", command, folder.join("envoy.log")).unwrap();
     process.wait_until("serving", DEADLINE, || envoy::ready(admin)).unwrap();
 

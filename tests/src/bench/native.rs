@@ -54,7 +54,7 @@ impl Native {
         });
         write(&bootstrap, &text.to_string())?;
         let log = folder.join("native.log");
-        let process = Process::start("native Envoy", envoy::serve(toolbox, &bootstrap, 1), log)?;
+        let process = Process::start("native Envoy", envoy::serve(toolbox, &bootstrap, 1)?, log)?;
         process.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(admin))?;
         Ok(Self { process, bare, jwt_authn, fresh, local_ratelimit, both, shared })
     }

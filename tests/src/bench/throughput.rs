@@ -21,8 +21,11 @@ pub(super) const AUTHORIZATION: &str = "Bearer eyJhbGciOiJIUzI1NiIsImtpZCI6ImJlb
 /// The key of that token, as a JSON Web Key writes it.
 pub(super) const KEY: &str = "YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw";
 
-/// Ports of the listeners of our edge, by what they do.
+/// The listeners of our edge, by what they do.
 const LISTENERS: [&str; 7] = ["plain", "auth", "limit", "both", "quiet", "shared", "fresh"];
+/// The same with native filters.
+const NATIVE: [&str; 6] =
+    ["native-plain", "native-auth", "native-both", "native-quiet", "native-shared", "native-fresh"];
 
 /// One way through Envoy, and what was measured on it.
 struct Variant<'a> {
@@ -56,7 +59,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     let upstream = Upstream::start_silent("bench")?;
     let tokens = Tokens::mint()?;
     let redis = redis::Server::in_memory()?;
-    let ports = [(); LISTENERS.len()].map(|()| ports::free());
+    let ports = [(); LISTENERS.len() + NATIVE.len()].map(|()| ports::free());
     let ports = ports.into_iter().collect::<Result<Vec<u16>>>()?;
     let yaml = yaml(&upstream, &ports, &tokens);
     let url = format!("redis://127.0.0.1:{}", redis.port);
@@ -71,10 +74,15 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     )?;
     let native = Native::start(toolbox, &upstream, gateway.ports().xds_quota, &tokens)?;
     let filtered = gateway.pid(Proxy::Edge).context("the edge is not running")?;
-    let [plain, auth, limit, both, quiet, shared, fresh] = ports[..] else {
+    let (wasm, compiled) = ports.split_at(LISTENERS.len());
+    let (
+        [plain, auth, limit, both, quiet, shared, fresh],
+        [n_plain, n_auth, n_both, n_quiet, n_shared, n_fresh],
+    ) = (wasm, compiled)
+    else {
         anyhow::bail!("there is a port for each listener");
     };
-    let (ours, theirs) = (|port: u16| (port, filtered), |port: u16| (port, native.pid()));
+    let (ours, theirs) = (|port: &u16| (*port, filtered), |port: u16| (port, native.pid()));
     let mut variants = [
         Variant::new("bare Envoy", theirs(native.bare), Sends::Nothing),
         Variant::new("a gateway without policies", ours(plain), Sends::Nothing),
@@ -84,6 +92,20 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
         Variant::new("with both, quota told on 429 only", ours(quiet), Sends::OneToken),
         Variant::new("the same, the limit shared by all Envoys (Redis)", ours(shared), Sends::OneToken),
         Variant::new("with auth (RS256, tokens never seen before)", ours(fresh), Sends::NewTokens(&tokens)),
+        Variant::new("native: a gateway without policies", ours(n_plain), Sends::Nothing),
+        Variant::new("native: with auth (a token seen before)", ours(n_auth), Sends::OneToken),
+        Variant::new("native: with both", ours(n_both), Sends::OneToken),
+        Variant::new("native: with both, quota told on 429 only", ours(n_quiet), Sends::OneToken),
+        Variant::new(
+            "native: the same, the limit shared by all Envoys (Redis)",
+            ours(n_shared),
+            Sends::OneToken,
+        ),
+        Variant::new(
+            "native: with auth (RS256, tokens never seen before)",
+            ours(n_fresh),
+            Sends::NewTokens(&tokens),
+        ),
         Variant::new(
             "Envoy's jwt_authn (checks the token each time)",
             theirs(native.jwt_authn),
@@ -127,7 +149,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
             let per_second = per_second.with_context(|| format!("{}\n{}", variant.name, gateway.report()))?;
             let cpu = cpu_time_of(variant.pid)? - before;
             let ratio = per_second / *bare.get_or_insert(per_second);
-            if variant.port == shared {
+            if variant.port == *shared || variant.port == *n_shared {
                 served += per_second * args.seconds as f64;
             }
             if round > 0 {
@@ -155,7 +177,7 @@ fn quota_calls(gateway: &Gateway) -> Result<u64> {
     Ok(values.sum())
 }
 
-fn table(args: &Args, generator: Generator, variants: [Variant<'_>; 13]) -> String {
+fn table(args: &Args, generator: Generator, variants: [Variant<'_>; 19]) -> String {
     let mut text = format!(
         "Requests through one Envoy worker to a loopback upstream, from {} on {} connections; medians of {} interleaved \
          rounds of {} s:\n\n| | requests/s | ratio to bare | Envoy CPU a request |\n|---|---:|---:|---:|\n",
@@ -173,7 +195,7 @@ fn table(args: &Args, generator: Generator, variants: [Variant<'_>; 13]) -> Stri
 
 /// Listeners of one Envoy that differ in their policies only. The limits are never reached.
 fn yaml(upstream: &Upstream, ports: &[u16], tokens: &Tokens) -> String {
-    let policies = |listener: &str| match listener {
+    let policies = |listener: &str| match listener.trim_start_matches("native-") {
         "auth" => "auth: tokens",
         "limit" => "rate_limit: high",
         "both" => "auth: tokens, rate_limit: high",
@@ -183,8 +205,9 @@ fn yaml(upstream: &Upstream, ports: &[u16], tokens: &Tokens) -> String {
         _ => "",
     };
     let listener = |(name, port): (&&str, &u16)| {
+        let filters = if name.starts_with("native-") { "native" } else { "wasm" };
         format!(
-            "  {name}:\n    address: 127.0.0.1:{port}\n    virtual_hosts:\n      - name: bench\n        hosts: [\"*\"]\n        \
+            "  {name}:\n    address: 127.0.0.1:{port}\n    filters: {filters}\n    virtual_hosts:\n      - name: bench\n        hosts: [\"*\"]\n        \
              policies: {{ {} }}\n        routes: [{{ match: {{ path: {{ prefix: / }} }}, to: bench }}]\n",
             policies(name)
         )
@@ -197,8 +220,8 @@ fn yaml(upstream: &Upstream, ports: &[u16], tokens: &Tokens) -> String {
          [{{ jwt: {{ issuer: https://issuer.example, audiences: [api], algorithms: [RS256], jwks: {{ inline: {} }} }} }}] }}\n  \
          rate_limit:\n    high: {{ {high} }}\n    quiet: {{ {high}, headers: limited }}\n    shared: {{ {high}, headers: limited, \
          scope: global }}\n",
-        LISTENERS.join(", "),
-        LISTENERS.iter().zip(ports).map(listener).collect::<String>(),
+        [LISTENERS.as_slice(), &NATIVE].concat().join(", "),
+        LISTENERS.iter().chain(&NATIVE).zip(ports).map(listener).collect::<String>(),
         upstream.address(),
         tokens.jwks,
     )
