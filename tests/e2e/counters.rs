@@ -8,10 +8,19 @@ use tollgate_tests::{
     wait::{holds, wait_until},
 };
 
-use crate::yaml::{Edge, api_key};
+use crate::yaml::{Edge, Filters, api_key};
 
 #[test]
 fn decisions_are_told_by_policy_and_refusals_by_route() {
+    told_by_policy(Filters::Wasm);
+}
+
+#[test]
+fn decisions_are_told_by_policy_and_refusals_by_route_natively() {
+    told_by_policy(Filters::Native);
+}
+
+fn told_by_policy(filters: Filters) {
     let route = |name: &str, path: &str, policies: &str| {
         format!("{{ {name} match: {{ path: {{ prefix: {path} }} }}, to: a, policies: {{ {policies} }} }}")
     };
@@ -30,11 +39,13 @@ fn decisions_are_told_by_policy_and_refusals_by_route() {
             "shadow: { key: [], limit: 1/h, shadow: true }".to_owned(),
             "away: { key: [], limit: 1/h, scope: global }".to_owned(),
         ],
+        filters,
         ..Edge::default()
     };
     // Nobody listens where the tokens of shared limits should come from.
     let nowhere = ["--quota-advertise", "127.0.0.1:1"];
-    let gateway = Gateway::edge_only_with("counters", &nowhere, |ports| yaml.text(ports)).unwrap();
+    let gateway =
+        Gateway::edge_only_with(&filters.name("counters"), &nowhere, |ports| yaml.text(ports)).unwrap();
     let get =
         |path: &str, key: &str| gateway.edge().get(path).header("x-api-key", key).send().unwrap().status;
     assert_eq!([(); 5].map(|()| get("/few", "k")), [200, 200, 429, 429, 429]);

@@ -11,7 +11,7 @@ use std::{
 
 use tollgate_tests::{gateway::Gateway, ports::loopback, stack::Proxy, usage::resident_of};
 
-use crate::yaml::Edge;
+use crate::yaml::{Edge, Filters};
 
 /// Limits of each request, and so keys: fewer requests make as many.
 const LIMITS: usize = 10;
@@ -19,27 +19,38 @@ const CONNECTIONS: usize = 16;
 
 #[test]
 fn a_million_keys_of_local_limits_do_not_grow_an_envoy() {
-    grown_by("local", 1_000_000, 16);
+    grown_by("local", 1_000_000, 16, Filters::Wasm);
+}
+
+#[test]
+fn a_million_keys_of_local_limits_do_not_grow_an_envoy_natively() {
+    grown_by("local", 1_000_000, 16, Filters::Native);
 }
 
 /// More than a worker knows at a time, so that it is asked for each, and those that went are given back.
 #[test]
 fn every_key_of_many_shared_limits_is_counted_and_they_do_not_grow_an_envoy() {
-    grown_by("global", 100_000, 24);
+    grown_by("global", 100_000, 24, Filters::Wasm);
+}
+
+#[test]
+fn every_key_of_many_shared_limits_is_counted_and_they_do_not_grow_an_envoy_natively() {
+    grown_by("global", 100_000, 24, Filters::Native);
 }
 
 /// Sends so many keys, and fails where a request is refused, or Envoy takes more memory than said.
-fn grown_by(scope: &str, keys: usize, most_mib: u64) {
+fn grown_by(scope: &str, keys: usize, most_mib: u64, filters: Filters) {
     let limit = "key: [{ header: x-client }], limit: 100/s";
     let also = vec![format!("{{ {limit} }}"); LIMITS - 1].join(", ");
     let yaml = Edge {
         rate_limit: vec![format!("many: {{ {limit}, also: [{also}], scope: {scope}, headers: limited }}")],
+        filters,
         ..Edge::with_routes([
             "{ match: { path: { prefix: / } }, respond: { status: 200 }, policies: { rate_limit: many } }",
         ])
     };
     let gateway = Gateway::edge_only_on(
-        &format!("many-keys-{scope}"),
+        &filters.name(&format!("many-keys-{scope}")),
         |stack| {
             stack.concurrency = 1;
             // What is asked is how much it holds, not how fast it is on a machine that does other things.
@@ -55,7 +66,7 @@ fn grown_by(scope: &str, keys: usize, most_mib: u64) {
     let (before, started) = (resident(), Instant::now());
     crowd(gateway.ports().edge, "client", keys);
     let (after, time) = (resident(), started.elapsed());
-    println!("{keys} keys, {scope}, in {time:.1?}; Envoy has {before} KiB, then {after} KiB");
+    println!("{keys} keys, {scope} ({filters:?}), in {time:.1?}; Envoy has {before} KiB, then {after} KiB");
     assert!(after < before + most_mib * 1024, "{before} KiB, then {after} KiB\n{}", gateway.report());
 }
 

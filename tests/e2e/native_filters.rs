@@ -1,19 +1,23 @@
-//! `filters: native` where an Envoy has no library: no request passes without filters for that.
+//! `filters: native`: how an Envoy comes to it and back, and what it does where it has no library. No request passes
+//! without filters for that. What native filters do is tested beside those in Wasm, test by test.
 
 use std::{fs, path::PathBuf};
 
 use tollgate_tests::{
     envoy,
     gateway::{EFFECT_DEADLINE, Gateway},
+    http_client::Client,
     load::Load,
     ports::Ports,
     process::Process,
     render,
     stack::{Stack, read},
+    toolbox::{NATIVE_VARIABLE, Toolbox},
+    wait::{holds, wait_until},
     work_dir,
 };
 
-use crate::yaml::{self, Edge};
+use crate::yaml::{self, Edge, Filters};
 
 /// Every route asks for the key `foo`.
 fn closed(ports: &Ports) -> String {
@@ -24,7 +28,7 @@ fn closed(ports: &Ports) -> String {
 }
 
 fn native(text: &str) -> String {
-    text.replacen("  public:\n", "  public:\n    filters: native\n", 1)
+    Filters::Native.of(text)
 }
 
 /// Where no library is.
@@ -33,7 +37,7 @@ fn nothing(name: &str) -> PathBuf {
 }
 
 /// Waits until the filter is held, for the reason that Envoy gives.
-fn wait_until_held(gateway: &Gateway) {
+fn wait_until_held(gateway: &Gateway, why: &str) {
     let group = gateway
         .wait_for_group("the refused filter", |group| {
             group["held"].as_array().is_some_and(|held| held.len() == 1)
@@ -41,7 +45,97 @@ fn wait_until_held(gateway: &Gateway) {
         .unwrap();
     let held = &group["held"][0];
     assert_eq!((&held["type"], &held["name"]), (&"ECDS".into(), &"public".into()), "{held}");
-    assert!(held["reason"].as_str().unwrap().contains("tollgate_gateway"), "{held}");
+    assert!(held["reason"].as_str().unwrap().contains(why), "{held}");
+}
+
+/// Value of a counter as Prometheus reads it; the filters hand theirs over once a second.
+fn allowed(gateway: &Gateway) -> u64 {
+    let text = Client::new(gateway.ports().edge_admin).get("/stats/prometheus").send().unwrap().text();
+    let series = r#"tollgate_auth_policy_allowed{policy="keys"} "#;
+    let values: Vec<u64> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(series))
+        .map(|value| value.parse().unwrap())
+        .collect();
+    assert!(values.len() <= 1, "one series, whoever counts: {text}");
+    values.iter().sum()
+}
+
+#[test]
+fn filters_change_from_wasm_to_native_and_back_under_load() {
+    let gateway = Gateway::edge_only("native-switch", closed).unwrap();
+    let ports = *gateway.ports();
+    gateway.wait_for_status("/", 401).unwrap();
+    let load = Load::on(ports.edge).get("/", &[("x-api-key", "foo")]).connections(4).rate(200.0).start();
+    load.wait_for(100).unwrap();
+    for turn in 0..3 {
+        for (filters, kind) in [(Filters::Native, "DynamicModuleFilter"), (Filters::Wasm, "wasm.v3.Wasm")] {
+            gateway.edit(|_| filters.of(&closed(&ports))).unwrap();
+            wait_until("the other filters", EFFECT_DEADLINE, || {
+                let dump =
+                    Client::new(ports.edge_admin).get("/config_dump?resource=ecds_filters").send()?.text();
+                holds(dump.contains(kind))
+            })
+            .unwrap();
+            // One of those that Envoy has from now on is counted by these filters.
+            let (before, passed) = (allowed(&gateway), load.completed());
+            load.wait_for(100).unwrap();
+            assert_eq!(gateway.edge().get("/").send().unwrap().status, 401, "turn {turn}, {filters:?}");
+            wait_until("its counts", EFFECT_DEADLINE, || {
+                holds(allowed(&gateway) > before && load.completed() > passed)
+            })
+            .unwrap();
+        }
+    }
+    let report = load.stop().unwrap();
+    assert_eq!(report.failures(), 0, "{report}\n{}", gateway.report());
+    let drained = "listener_manager.listener_modified";
+    assert_eq!(envoy::stat(ports.edge_admin, drained).unwrap(), Some(0), "{drained}");
+}
+
+#[test]
+fn an_envoy_that_has_the_library_but_not_its_bootstrap_refuses_it() {
+    let name = "native-bare";
+    let gateway = Gateway::xds_only(name, |ports| native(&closed(ports))).unwrap();
+    let ports = *gateway.ports();
+    let toolbox = gateway.toolbox().clone();
+    let folder = work_dir::new(&format!("{name}-envoy")).unwrap();
+    let path = folder.join("edge.yaml");
+    let bootstrap = read(&toolbox.envoy_config("edge.yaml")).unwrap();
+    fs::write(&path, render::bootstrap(&bootstrap, &ports).unwrap()).unwrap();
+    let library = toolbox.native.clone();
+    let mut command = envoy::serve(&Toolbox { native: nothing(name), ..toolbox }, &path, 1).unwrap();
+    command.env(NATIVE_VARIABLE, library);
+    let edge = Process::start("Envoy", command, folder.join("envoy.log")).unwrap();
+    edge.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(ports.edge_admin)).unwrap();
+    wait_until_held(&gateway, "Failed to initialize dynamic module");
+    assert_eq!(gateway.edge().get("/").header("x-api-key", "foo").send().unwrap().status, 500);
+    assert!(edge.report().contains("envoy-configs/native.yaml"), "{}", edge.report());
+}
+
+/// With calls under way that wait for news: xds-server holds each for many seconds.
+#[test]
+fn an_envoy_with_native_filters_ends_when_it_is_told_to() {
+    let yaml = |ports: &Ports| {
+        let mut edge = Edge::with_routes([
+            "{ match: { path: { prefix: / } }, to: a, policies: { auth: keys, rate_limit: shared } }",
+        ]);
+        let list = "revocations: { url: \"http://127.0.0.1:1/none\" }";
+        let key = yaml::api_key("foo", "alice");
+        edge.auth = vec![format!(
+            "keys: {{ any_of: [{{ api_key: {{ keys: [{key}], {list} }} }}], on_failure: allow }}"
+        )];
+        edge.rate_limit = vec!["shared: { key: [], limit: 1000/s, scope: global }".to_owned()];
+        edge.filters = Filters::Native;
+        edge.text(ports)
+    };
+    let gateway = Gateway::edge_only("native-end", yaml).unwrap();
+    wait_until("requests to pass", EFFECT_DEADLINE, || {
+        gateway.edge().get("/").header("x-api-key", "foo").send()?.expect_status(200)
+    })
+    .unwrap();
+    let status = gateway.stop("edge").unwrap();
+    assert!(status.success(), "{status}\n{}", gateway.report());
 }
 
 #[test]
@@ -58,7 +152,7 @@ fn an_envoy_without_the_library_refuses_it_and_keeps_its_filters() {
     load.wait_for(20).unwrap();
 
     gateway.edit(|text| native(&text)).unwrap();
-    wait_until_held(&gateway);
+    wait_until_held(&gateway, "tollgate_gateway");
     gateway.wait_for_status("/", 401).unwrap();
     load.wait_for(20).unwrap();
 
@@ -87,7 +181,7 @@ fn an_envoy_that_starts_without_the_library_serves_nobody_until_it_has_filters()
     let edge =
         Process::start("Envoy", envoy::serve(&toolbox, &path, 1).unwrap(), folder.join("envoy.log")).unwrap();
     edge.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(ports.edge_admin)).unwrap();
-    wait_until_held(&gateway);
+    wait_until_held(&gateway, "tollgate_gateway");
     let call = || gateway.edge().get("/").header("x-api-key", "foo").send().unwrap().status;
     assert_eq!(call(), 500, "{}", edge.report());
 

@@ -20,7 +20,7 @@ use tollgate_tests::{
     wait::{holds, wait_until},
 };
 
-use crate::yaml::Edge;
+use crate::yaml::{Edge, Filters};
 
 mod native;
 
@@ -45,11 +45,12 @@ impl Counted {
         Self { upstream: upstream.unwrap(), times }
     }
 
-    fn yaml(&self, policy: &str) -> Edge {
+    fn yaml(&self, policy: &str, filters: Filters) -> Edge {
         let route = "{ match: { path: { prefix: / } }, to: counted, policies: { rate_limit: shared } }";
         Edge {
             clusters: vec![format!("counted: {{ endpoints: [\"{}\"] }}", self.upstream.address())],
             rate_limit: vec![format!("shared: {{ key: [], scope: global, {policy} }}")],
+            filters,
             ..Edge::with_routes([route])
         }
     }
@@ -117,14 +118,23 @@ fn keep(load: &RunningLoad, requests: u64) {
 
 #[test]
 fn three_envoys_share_one_limit() {
+    share_one_limit(Filters::Wasm);
+}
+
+#[test]
+fn three_envoys_share_one_limit_natively() {
+    share_one_limit(Filters::Native);
+}
+
+fn share_one_limit(filters: Filters) {
     let counted = Counted::start();
     let policy = format!("limit: {RATE}/s, burst: {BURST}");
-    let gateway = three_envoys("quota-three", &[], &counted.yaml(&policy));
+    let gateway = three_envoys(&filters.name("quota-three"), &[], &counted.yaml(&policy, filters));
     let start = Instant::now();
     let load = load(&gateway, 1_500.0);
     keep(&load, 6_000);
     let report = load.stop().unwrap();
-    let admitted = counted.check("three Envoys", start, RATE, BURST);
+    let admitted = counted.check(&format!("three Envoys ({filters:?})"), start, RATE, BURST);
     println!("{report}; {} calls", metric(&gateway, "tollgate_quota_requests_total"));
     let most = RATE as f64 * start.elapsed().as_secs_f64() + BURST as f64;
     assert!(admitted as f64 > 0.75 * most, "the limit should be used, too: {report}");
@@ -134,15 +144,24 @@ fn three_envoys_share_one_limit() {
 
 #[test]
 fn a_hot_key_takes_few_calls() {
+    few_calls(Filters::Wasm);
+}
+
+#[test]
+fn a_hot_key_takes_few_calls_natively() {
+    few_calls(Filters::Native);
+}
+
+fn few_calls(filters: Filters) {
     let counted = Counted::start();
-    let gateway = three_envoys("quota-hot", &[], &counted.yaml("limit: 100000/s"));
+    let gateway = three_envoys(&filters.name("quota-hot"), &[], &counted.yaml("limit: 100000/s", filters));
     let load = Load::on(gateway.ports().edge).get("/", &[]).connections(24).start();
     keep(&load, 20_000);
     let report = load.stop().unwrap();
     let calls = metric(&gateway, "tollgate_quota_requests_total");
     let per_thousand = calls as f64 * 1_000.0 / report.requests() as f64;
     println!(
-        "hot key: {} requests at {:.0}/s on six workers, {calls} calls, {per_thousand:.2} per 1,000",
+        "hot key ({filters:?}): {} requests at {:.0}/s on six workers, {calls} calls, {per_thousand:.2} per 1,000",
         report.requests(),
         report.per_second()
     );
@@ -153,11 +172,21 @@ fn a_hot_key_takes_few_calls() {
 
 #[test]
 fn the_limit_holds_while_envoys_the_quota_service_and_redis_are_killed() {
+    holds_under_kills(Filters::Wasm);
+}
+
+#[test]
+fn the_limit_holds_while_envoys_the_quota_service_and_redis_are_killed_natively() {
+    holds_under_kills(Filters::Native);
+}
+
+fn holds_under_kills(filters: Filters) {
     let redis = Server::durable().unwrap();
     let url = format!("redis://127.0.0.1:{}", redis.port);
     let counted = Counted::start();
     let policy = format!("limit: {RATE}/s, burst: {BURST}, on_failure: deny");
-    let gateway = three_envoys("quota-kills", &["--quota-redis", &url], &counted.yaml(&policy));
+    let gateway =
+        three_envoys(&filters.name("quota-kills"), &["--quota-redis", &url], &counted.yaml(&policy, filters));
     let start = Instant::now();
     let load = load(&gateway, 1_200.0);
     keep(&load, 2_000);
@@ -178,19 +207,29 @@ fn the_limit_holds_while_envoys_the_quota_service_and_redis_are_killed() {
     keep(&load, 1_500);
     let report = load.stop().unwrap();
     println!("{report}");
-    counted.check("kills of Envoy, xds-server and Redis", start, RATE, BURST);
+    counted.check(&format!("kills of Envoy, xds-server and Redis ({filters:?})"), start, RATE, BURST);
     let text = report.to_string();
     assert!(text.contains("status 503") && text.contains("status 429"), "{text}");
 }
 
 #[test]
 fn while_nobody_can_say_each_envoy_allows_its_share() {
+    allows_its_share(Filters::Wasm);
+}
+
+#[test]
+fn while_nobody_can_say_each_envoy_allows_its_share_natively() {
+    allows_its_share(Filters::Native);
+}
+
+fn allows_its_share(filters: Filters) {
     const SHARE: f64 = 0.25;
     let redis = Server::durable().unwrap();
     let url = format!("redis://127.0.0.1:{}", redis.port);
     let counted = Counted::start();
     let policy = format!("limit: {RATE}/s, burst: {BURST}, on_failure: allow, failure_share: 25");
-    let gateway = three_envoys("quota-allow", &["--quota-redis", &url], &counted.yaml(&policy));
+    let gateway =
+        three_envoys(&filters.name("quota-allow"), &["--quota-redis", &url], &counted.yaml(&policy, filters));
     redis.kill().unwrap();
     let start = Instant::now();
     let load = load(&gateway, 1_500.0);
@@ -199,7 +238,7 @@ fn while_nobody_can_say_each_envoy_allows_its_share() {
     let (time, admitted) = (start.elapsed().as_secs_f64(), counted.count() as f64);
     let share = SHARE * (RATE as f64 * time + BURST as f64);
     println!(
-        "Redis away, allow: {admitted} admitted in {time:.2} s by three Envoys, {share:.0} each allowed\n{report}"
+        "Redis away, allow ({filters:?}): {admitted} admitted in {time:.2} s by three Envoys, {share:.0} each allowed\n{report}"
     );
     assert!(admitted <= 3.0 * share, "{admitted} of {}", 3.0 * share);
     assert!(admitted > 2.0 * share, "all three let requests pass: {admitted} of {}", 3.0 * share);

@@ -13,7 +13,7 @@ use tollgate_tests::{
     wait::{holds, wait_until},
 };
 
-use crate::yaml::{self, Edge};
+use crate::yaml::{self, Edge, Filters};
 
 /// A gateway whose callers have a key with the scope `read`.
 fn gateway(name: &str, routes: &[&str]) -> Gateway {
@@ -87,14 +87,24 @@ fn an_edit_of_what_is_required_lets_nobody_through_on_its_way() {
 /// Envoy goes back to the context of the first configuration without configuring it, as a stream holds it still.
 #[test]
 fn what_is_taken_back_while_a_stream_is_open_counts_as_before() {
+    counts_as_before(Filters::Wasm);
+}
+
+#[test]
+fn what_is_taken_back_while_a_stream_is_open_counts_as_before_natively() {
+    counts_as_before(Filters::Native);
+}
+
+fn counts_as_before(filters: Filters) {
     let yaml = |realm: &str| {
-        let mut yaml = Edge::with_routes([&yaml::prefix("/open", "a")]);
+        let mut yaml = Edge { filters, ..Edge::with_routes([&yaml::prefix("/open", "a")]) };
         yaml.routes.push("{ match: { path: { prefix: / } }, to: a, policies: { auth: keys } }".to_owned());
         let key = yaml::api_key("reader", "ada");
         yaml.auth.push(format!("keys: {{ realm: {realm}, any_of: [{{ api_key: {{ keys: [{key}] }} }}] }}"));
         yaml
     };
-    let gateway = Gateway::single_worker("taken-back", |ports| yaml("first").text(ports)).unwrap();
+    let gateway =
+        Gateway::single_worker(&filters.name("taken-back"), |ports| yaml("first").text(ports)).unwrap();
     let realm_is = |realm: &str| {
         let reply = gateway.edge().get("/").send()?;
         let challenge = reply.header("www-authenticate").unwrap_or_default();

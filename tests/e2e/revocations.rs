@@ -14,7 +14,10 @@ use tollgate_tests::{
     wait::{holds, wait_until},
 };
 
-use crate::{upstreams, yaml};
+use crate::{
+    upstreams,
+    yaml::{self, Filters},
+};
 
 const PASSWORD: &str = "correct horse battery staple";
 /// What the issue promises.
@@ -24,9 +27,9 @@ const PROMISED: Duration = Duration::from_secs(2);
 const ROUND: usize = 64;
 
 /// The repository's own gateway on two Envoys, with keys that are remembered for longer than the test takes.
-fn gateway() -> Gateway {
-    let gateway = Gateway::full("revocations", |text, _| {
-        let text = yaml::with_route(&text, &yaml::prefix("/protected/", "echo"));
+fn gateway(filters: Filters) -> Gateway {
+    let gateway = Gateway::full(&filters.name("revocations"), |text, _| {
+        let text = yaml::with_route(&filters.of(&text), &yaml::prefix("/protected/", "echo"));
         let cluster = format!("\nclusters:\n  echo: {{ endpoints: [\"{}\"] }}\n", upstreams::a().address());
         let text = text.replacen("\nclusters:\n", &cluster, 1);
         // The limit is not what is tested.
@@ -106,7 +109,16 @@ fn time_to_refuse(what: &str, request: impl Fn() -> Request, revoke: impl FnOnce
 
 #[test]
 fn every_worker_of_every_envoy_refuses_what_was_revoked_within_two_seconds() {
-    let gateway = gateway();
+    refuses_within_two_seconds(Filters::Wasm);
+}
+
+#[test]
+fn every_worker_of_every_envoy_refuses_what_was_revoked_within_two_seconds_natively() {
+    refuses_within_two_seconds(Filters::Native);
+}
+
+fn refuses_within_two_seconds(filters: Filters) {
+    let gateway = gateway(filters);
     let session = log_in(&gateway, "ada");
     let token = text(&session, "access_token").to_owned();
     let mut times = VecDeque::new();
@@ -139,13 +151,22 @@ fn every_worker_of_every_envoy_refuses_what_was_revoked_within_two_seconds() {
         times.push_back(took);
         gateway.edge().get("/protected/x").bearer(&token).send().unwrap().expect_status(200).unwrap();
     }
-    println!("until two Envoys of two workers refused a key, a token, a key, …: {times:?}");
+    println!("until two Envoys of two workers ({filters:?}) refused a key, a token, a key, …: {times:?}");
     assert!(times.iter().all(|took| *took < PROMISED), "{times:?}");
 }
 
 #[test]
 fn what_was_revoked_stays_so_while_its_service_is_away_also_for_an_envoy_that_comes_then() {
-    let gateway = gateway();
+    stays_revoked(Filters::Wasm);
+}
+
+#[test]
+fn what_was_revoked_stays_so_while_its_service_is_away_also_for_an_envoy_that_comes_then_natively() {
+    stays_revoked(Filters::Native);
+}
+
+fn stays_revoked(filters: Filters) {
+    let gateway = gateway(filters);
     let session = log_in(&gateway, "ada");
     let with_token = || gateway.edge().get("/protected/x").bearer(text(&session, "access_token"));
     time_to_refuse("a token", with_token, || {

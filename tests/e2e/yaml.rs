@@ -5,6 +5,32 @@ use tollgate_tests::ports::Ports;
 
 use crate::upstreams;
 
+/// How filters run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Filters {
+    #[default]
+    Wasm,
+    Native,
+}
+
+impl Filters {
+    /// A name that no other test's servers have.
+    pub fn name(self, test: &str) -> String {
+        match self {
+            Self::Wasm => test.to_owned(),
+            Self::Native => format!("{test}-native"),
+        }
+    }
+
+    /// The text, whose listeners run filters so.
+    pub fn of(self, text: &str) -> String {
+        match self {
+            Self::Wasm => text.to_owned(),
+            Self::Native => text.replace("\n    address: ", "\n    filters: native\n    address: "),
+        }
+    }
+}
+
 /// One listener on the edge, with the clusters `a` and `b`; each part holds whole lines in flow style.
 #[derive(Debug, Clone, Default)]
 pub struct Edge {
@@ -16,6 +42,7 @@ pub struct Edge {
     pub auth: Vec<String>,
     /// Members of `policies.rate_limit`.
     pub rate_limit: Vec<String>,
+    pub filters: Filters,
 }
 
 impl Edge {
@@ -52,7 +79,7 @@ impl Edge {
         if self.auth.is_empty() && self.rate_limit.is_empty() {
             lines.pop();
         }
-        lines.join("\n") + "\n"
+        self.filters.of(&(lines.join("\n") + "\n"))
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::ExitStatus,
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, Ordering},
@@ -180,6 +181,13 @@ impl Gateway {
         let index = others.iter().position(|process| process.name() == name);
         let process = others.swap_remove(index.with_context(|| format!("nothing is named {name}"))?);
         process.kill().map(drop)
+    }
+
+    /// Has a server end as an operator would, and returns how it did.
+    pub fn stop(&self, name: &str) -> Result<ExitStatus> {
+        let others = lock(&self.others);
+        let process = others.iter().find(|process| process.name() == name);
+        process.with_context(|| format!("nothing is named {name}"))?.stop(EFFECT_DEADLINE)
     }
 
     /// Waits until a group in xds-server's `/status` is as `is_there` says, and returns it.

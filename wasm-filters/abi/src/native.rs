@@ -31,7 +31,7 @@ pub trait Host {
     fn send_grpc_call(&mut self, call: &GrpcCall<'_>) -> Result<u32>;
     fn shared_data(&mut self, key: &[u8]) -> Result<(Vec<u8>, u32)>;
     fn set_shared_data(&mut self, key: &[u8], value: &[u8], version: u32) -> Result;
-    fn define_counter(&mut self, name: &str) -> Result<u32>;
+    fn define_counter(&mut self, metric: &str, labels: &[(&str, &str)]) -> Result<u32>;
     fn add_to_counter(&mut self, counter: u32, count: u64);
 }
 
@@ -168,9 +168,9 @@ pub fn set_shared_data(key: &[u8], value: &[u8], version: u32) -> Result {
 }
 
 impl Counter {
-    /// Defines a counter, or finds the one of this name.
-    pub fn define(name: &str) -> Result<Self> {
-        call(|host| host.define_counter(name)).map(Self)
+    /// Defines a counter, or finds the one with these labels.
+    pub fn define(metric: &str, labels: &[(&str, &str)]) -> Result<Self> {
+        call(|host| host.define_counter(metric, labels)).map(Self)
     }
 
     /// Adds to it.

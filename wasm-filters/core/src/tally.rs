@@ -4,8 +4,7 @@
 //! were used are added up to metrics ([`Series`]). Envoy keeps a metric for good, so names are made when they are first
 //! needed and their number is bounded: what is beyond counts as `other`.
 //!
-//! A name holds its labels as `.policy=NAME;` and `.route=NAME;`, at its end and in this order. The names of policies hold
-//! neither `=` nor `;`, and the route is last, so that the `stats_tags` of a bootstrap can take them out again.
+//! The host makes a name of a metric and its labels.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -58,17 +57,6 @@ pub fn metrics() -> impl Iterator<Item = (&'static str, &'static [&'static str])
     by_policy.chain([(ROUTE_LIMITED, ["policy", "route"].as_slice())])
 }
 
-/// A metric's name without its labels, and their values, as many as [`metrics`] says.
-pub fn parse(name: &str) -> (&str, Vec<&str>) {
-    let Some((metric, labels)) = name.strip_suffix(';').and_then(|name| name.split_once(".policy=")) else {
-        return (name, Vec::new());
-    };
-    match labels.split_once(";.route=") {
-        Some((policy, route)) => (metric, vec![policy, route]),
-        None => (metric, vec![labels]),
-    }
-}
-
 /// What was decided on one route.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -115,8 +103,8 @@ impl<C: Copy> Series<C> {
         }
     }
 
-    /// Hands over what was counted. `define` makes a metric, and may fail; `add` adds to one.
-    pub fn flush(&mut self, define: impl Fn(&str) -> Option<C>, add: impl Fn(C, u64)) {
+    /// Hands over what was counted. `define` makes a metric with these labels, and may fail; `add` adds to one.
+    pub fn flush(&mut self, define: impl Fn(&str, &[(&str, &str)]) -> Option<C>, add: impl Fn(C, u64)) {
         for route in self.used.drain(..) {
             let counts = route.tally.take();
             for ((decided, metric, is_auth), count) in ALL.into_iter().zip(counts).filter(|(_, n)| *n > 0) {
@@ -138,30 +126,29 @@ impl<C: Copy> Series<C> {
 fn series<C: Copy>(
     known: &mut BTreeMap<String, Option<C>>,
     most: usize,
-    define: impl Fn(&str) -> Option<C>,
+    define: impl Fn(&str, &[(&str, &str)]) -> Option<C>,
     metric: &str,
     labels: &[(&str, &str)],
 ) -> Option<C> {
-    let name = name(metric, labels);
+    let values: Vec<String> = labels.iter().map(|(_, value)| printable(value)).collect();
+    // No value holds a control character, so names differ where metrics do.
+    let name = format!("{metric}\0{}", values.join("\0"));
     if let Some(counter) = known.get(&name) {
         return *counter;
     }
-    let name = match known.len() < most {
-        true => name,
-        false => self::name(metric, &labels.iter().map(|(label, _)| (*label, OTHER)).collect::<Vec<_>>()),
+    let (name, values) = match known.len() < most {
+        true => (name, values),
+        false => (metric.to_owned(), vec![OTHER.to_owned(); labels.len()]),
     };
-    *known.entry(name).or_insert_with_key(|name| define(name))
+    let labels: Vec<(&str, &str)> =
+        labels.iter().map(|(label, _)| *label).zip(values.iter().map(String::as_str)).collect();
+    *known.entry(name).or_insert_with(|| define(metric, &labels))
 }
 
-fn name(metric: &str, labels: &[(&str, &str)]) -> String {
-    let mut name = metric.to_owned();
-    for (label, value) in labels {
-        name.extend([".", label, "="]);
-        let fits = value.char_indices().take_while(|(at, c)| at + c.len_utf8() <= MAX_LABEL);
-        name.extend(fits.map(|(_, c)| if c.is_control() { '?' } else { c }));
-        name.push(';');
-    }
-    name
+/// A label's value: short, and of one line.
+fn printable(value: &str) -> String {
+    let fits = value.char_indices().take_while(|(at, c)| at + c.len_utf8() <= MAX_LABEL);
+    fits.map(|(_, c)| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]
@@ -186,8 +173,11 @@ mod tests {
 
     impl Metrics {
         fn flush(&self, series: &mut Series<usize>) {
-            let define = |name: &str| {
-                self.0.borrow_mut().push((name.to_owned(), 0));
+            let define = |metric: &str, labels: &[(&str, &str)]| {
+                let known = super::metrics().find(|(known, _)| *known == metric).expect("it is announced");
+                assert!(known.1.iter().eq(labels.iter().map(|(label, _)| label)));
+                let name = labels.iter().fold(metric.to_owned(), |name, (_, value)| name + "|" + value);
+                self.0.borrow_mut().push((name, 0));
                 Some(self.0.borrow().len() - 1)
             };
             series.flush(define, |index, count| self.0.borrow_mut()[index].1 += count);
@@ -211,17 +201,11 @@ mod tests {
         metrics.flush(&mut series);
         series.add(&b, Decided::Limited);
         metrics.flush(&mut series);
-        let labels = metrics.0.borrow().iter().map(|(name, _)| parse(name).1.join(",")).collect::<Vec<_>>();
-        assert_eq!(labels, ["who", "p.1", "p.1,api/GET /v1/*", "p.1,api/= /;route=x"]);
-        for (name, _) in metrics.0.borrow().iter() {
-            let (metric, values) = parse(name);
-            assert!(super::metrics().any(|(known, labels)| known == metric && labels.len() == values.len()));
-        }
         let expected = [
-            ("tollgate.auth.policy_allowed.policy=who;", 3),
-            ("tollgate.rate_limit.policy_limited.policy=p.1;", 4),
-            ("tollgate.rate_limit.route_limited.policy=p.1;.route=api/= /;route=x;", 2),
-            ("tollgate.rate_limit.route_limited.policy=p.1;.route=api/GET /v1/*;", 2),
+            ("tollgate.auth.policy_allowed|who", 3),
+            ("tollgate.rate_limit.policy_limited|p.1", 4),
+            ("tollgate.rate_limit.route_limited|p.1|api/= /;route=x", 2),
+            ("tollgate.rate_limit.route_limited|p.1|api/GET /v1/*", 2),
         ];
         assert_eq!(metrics.take(), expected.map(|(name, count)| (name.to_owned(), count)));
     }
@@ -234,10 +218,10 @@ mod tests {
             metrics.flush(&mut series);
         }
         let expected = [
-            ("tollgate.rate_limit.policy_limited.policy=p;", 5),
-            ("tollgate.rate_limit.route_limited.policy=other;.route=other;", 3),
-            ("tollgate.rate_limit.route_limited.policy=p;.route=0;", 1),
-            ("tollgate.rate_limit.route_limited.policy=p;.route=1;", 1),
+            ("tollgate.rate_limit.policy_limited|p", 5),
+            ("tollgate.rate_limit.route_limited|other|other", 3),
+            ("tollgate.rate_limit.route_limited|p|0", 1),
+            ("tollgate.rate_limit.route_limited|p|1", 1),
         ];
         assert_eq!(metrics.take(), expected.map(|(name, count)| (name.to_owned(), count)));
     }
@@ -245,7 +229,7 @@ mod tests {
     #[test]
     fn labels_are_short_and_printable() {
         let long = "é".repeat(500);
-        assert_eq!(name("m", &[("route", &long)]).len(), "m.route=;".len() + MAX_LABEL);
-        assert_eq!(name("m", &[("route", "a\nb")]), "m.route=a?b;");
+        assert_eq!(printable(&long).len(), MAX_LABEL);
+        assert_eq!(printable("a\nb"), "a?b");
     }
 }

@@ -89,7 +89,7 @@ impl Counters {
         let rate_limit = RATE_LIMIT.into_iter().filter(|_| parts.limiter.is_some());
         for (count, name) in auth.chain(rate_limit) {
             if let Some((_, counter @ None)) = self.counts.get_mut(count as usize) {
-                *counter = Counter::define(name).ok();
+                *counter = Counter::define(name, &[]).ok();
             }
         }
     }
@@ -127,6 +127,6 @@ impl Counters {
                 counter.add(std::mem::take(pending));
             }
         }
-        self.series.flush(|name| Counter::define(name).ok(), Counter::add);
+        self.series.flush(|metric, labels| Counter::define(metric, labels).ok(), Counter::add);
     }
 }

@@ -25,5 +25,4 @@ mod vm;
 
 pub use counters::metrics;
 pub use kind::{Auth, Both, Kind, RateLimit};
-pub use tollgate_filter_core::tally::parse as metric_labels;
 pub use vm::Vm;

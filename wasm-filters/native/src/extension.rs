@@ -12,8 +12,8 @@ use tollgate_filter_abi::{Result, Status};
 use crate::ffi::{self, Buffer, Handle, Header};
 use crate::worker::Worker;
 
-/// Most names of metrics; what the filters bound is far below.
-const MAX_NAMES: usize = 100_000;
+/// Most series; a worker has fewer of its own accord, and workers have the same.
+const MAX_SERIES: usize = 10_000;
 
 /// The extension, as Envoy calls it.
 struct Extension {
@@ -32,14 +32,16 @@ static EXTENSION: Mutex<Option<Extension>> = Mutex::new(None);
 /// Whether calls can be made.
 static INITIALIZED: AtomicBool = AtomicBool::new(false);
 static QUEUE: Mutex<Vec<Queued>> = Mutex::new(Vec::new());
-static NAMES: Mutex<Names> = Mutex::new(Names { by_name: BTreeMap::new(), names: Vec::new() });
+/// All that was ever counted; a counter is an index.
+static SERIES: Mutex<Vec<Series>> = Mutex::new(Vec::new());
 /// Calls under way, by Envoy's number: whose, and by which number there.
 static CALLS: Mutex<BTreeMap<u64, (u32, u32)>> = Mutex::new(BTreeMap::new());
 
-/// All names that were ever counted; a counter is an index.
-struct Names {
-    by_name: BTreeMap<String, u32>,
-    names: Vec<String>,
+/// A metric, and the values of its labels.
+#[derive(PartialEq)]
+struct Series {
+    metric: String,
+    values: Vec<String>,
 }
 
 /// What waits for the main thread.
@@ -170,19 +172,19 @@ pub fn queue(queued: Vec<Queued>) {
     }
 }
 
-/// The counter of this name. On any thread.
-pub fn counter(name: &str) -> Result<u32> {
-    let mut names = lock(&NAMES);
-    if let Some(counter) = names.by_name.get(name) {
-        return Ok(*counter);
-    }
-    let counter = u32::try_from(names.names.len()).map_err(|_| Status::Failed(0))?;
-    if names.names.len() >= MAX_NAMES {
+/// The counter with these labels. On any thread, and seldom: a worker remembers it.
+pub fn counter(metric: &str, labels: &[(&str, &str)]) -> Result<u32> {
+    let values = labels.iter().map(|(_, value)| (*value).to_owned()).collect();
+    let wanted = Series { metric: metric.to_owned(), values };
+    let mut series = lock(&SERIES);
+    let index = series.iter().position(|known| *known == wanted).unwrap_or(series.len());
+    if index >= MAX_SERIES {
         return Err(Status::Failed(0));
     }
-    names.names.push(name.to_owned());
-    names.by_name.insert(name.to_owned(), counter);
-    Ok(counter)
+    if index == series.len() {
+        series.push(wanted);
+    }
+    u32::try_from(index).map_err(|_| Status::Failed(0))
 }
 
 /// Ticks the workers that are due, does what is in the queue, and comes back when the next worker is due. On the main
@@ -241,14 +243,13 @@ pub fn answered(id: u64, answer: Option<Answer>) {
 }
 
 fn count(counter: u32, count: u64) {
-    let names = lock(&NAMES);
-    let Some(name) = names.names.get(counter as usize) else { return };
-    let (metric, labels) = tollgate_filter::metric_labels(name);
-    let values: Vec<Buffer> = labels.iter().map(|label| Buffer::of(label.as_bytes())).collect();
+    let all = lock(&SERIES);
+    let Some(series) = all.get(counter as usize) else { return };
+    let values: Vec<Buffer> = series.values.iter().map(|value| Buffer::of(value.as_bytes())).collect();
     let extension = lock(&EXTENSION);
     let Some(extension) = &*extension else { return };
-    if let Some(id) = extension.counters.get(metric) {
-        // SAFETY: the extension is there, and this is its thread. Envoy reads the values, as many as `metric` has labels.
+    if let Some(id) = extension.counters.get(series.metric.as_str()) {
+        // SAFETY: the extension is there, and this is its thread. Envoy reads the values, as many as the metric has labels.
         unsafe {
             ffi::envoy_dynamic_module_callback_bootstrap_extension_config_increment_counter(
                 extension.envoy,

@@ -483,8 +483,8 @@ impl abi::Host for Host {
         shared::set(key, value, version)
     }
 
-    fn define_counter(&mut self, name: &str) -> Result<u32> {
-        extension::counter(name)
+    fn define_counter(&mut self, metric: &str, labels: &[(&str, &str)]) -> Result<u32> {
+        extension::counter(metric, labels)
     }
 
     fn add_to_counter(&mut self, counter: u32, count: u64) {

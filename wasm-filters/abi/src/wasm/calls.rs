@@ -239,8 +239,13 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>> {
 }
 
 impl Counter {
-    /// Defines a counter. Envoy shows it as `wasmcustom.NAME`, and each definition takes memory there for good.
-    pub fn define(name: &str) -> Result<Self> {
+    /// Defines a counter. Envoy shows it as `wasmcustom.METRIC.LABEL.VALUE`, as it names metrics with labels of its own,
+    /// so that the `stats_tags` of a bootstrap can take the labels out again. Each definition takes memory there for good.
+    pub fn define(metric: &str, labels: &[(&str, &str)]) -> Result<Self> {
+        let mut name = metric.to_owned();
+        for (label, value) in labels {
+            name.extend([".", label, ".", value]);
+        }
         let mut id = 0;
         // SAFETY: the host reads `name`, and writes four bytes to `id`. Kind 0 is a counter.
         done(unsafe { raw::proxy_define_metric(0, name.as_ptr(), name.len(), &raw mut id) })?;
