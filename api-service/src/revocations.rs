@@ -54,15 +54,32 @@ impl RevocationService {
         Self { store, keys_stay: key_retention + CLOCK_SKEW, sessions_stay: access_ttl + CLOCK_SKEW, clock }
     }
 
+    /// Names what gateways are to refuse now, without reading it. To be asked before [`current`](Self::current): if
+    /// something is revoked in between, the name is then that of less, and whoever has it is told again.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn version(&self) -> Result<String, Error> {
+        let (keys, sessions) = self.since();
+        let version = self.store.version(keys, sessions).await?;
+        Ok(format!("{version} {} {}", self.keys_stay.as_nanos(), self.sessions_stay.as_nanos()))
+    }
+
     /// What gateways are to refuse now.
     ///
     /// # Errors
     /// [`Error::Store`].
     pub async fn current(&self) -> Result<Revocations, Error> {
-        let now = self.clock.now();
-        let keys = self.store.revoked_keys(now - self.keys_stay).await?;
-        let sessions = self.store.revoked_sessions(now - self.sessions_stay).await?;
+        let (keys, sessions) = self.since();
+        let keys = self.store.revoked_keys(keys).await?;
+        let sessions = self.store.revoked_sessions(sessions).await?;
         Ok(Revocations { keys: list(keys, self.keys_stay), sessions: list(sessions, self.sessions_stay) })
+    }
+
+    /// When what is listed was revoked: keys and sessions after these times.
+    fn since(&self) -> (OffsetDateTime, OffsetDateTime) {
+        let now = self.clock.now();
+        (now - self.keys_stay, now - self.sessions_stay)
     }
 }
 

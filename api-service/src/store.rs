@@ -93,6 +93,9 @@ pub trait ApiKeys: Send + Sync {
 /// What was revoked, of keys and sessions alike.
 #[async_trait]
 pub trait Revocations: Send + Sync {
+    /// Names what the other two find after these times, at the cost of no list: another name where something was revoked, by
+    /// whatever instance, or is no longer after its time. May stay the same where a session was deleted.
+    async fn version(&self, keys_since: OffsetDateTime, sessions_since: OffsetDateTime) -> Result<String>;
     /// Keys that were revoked after `since`, and when, in any order.
     async fn revoked_keys(&self, since: OffsetDateTime) -> Result<Vec<(KeyId, OffsetDateTime)>>;
     /// Sessions that were revoked after `since`, and when, in any order.

@@ -14,16 +14,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use axum::Router;
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use bytes::Bytes;
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
-use tollgate_filter_config::{RevocationUpdate, Revoked};
+use tollgate_filter_config::Revoked;
 
 use crate::status::{lock, unix_seconds};
 use journal::Journal;
@@ -183,26 +184,23 @@ impl Revocations {
 
     /// All that counts.
     #[cfg(test)]
-    pub fn everything(&self) -> RevocationUpdate {
-        lock(&self.0.journal).since("").unwrap_or_default()
+    pub fn everything(&self) -> tollgate_filter_config::RevocationUpdate {
+        lock(&self.0.journal).told("").unwrap_or_default()
     }
 
-    /// What is newer than the cursor, waiting for it for so long. `None` where nothing came.
-    async fn newer(&self, cursor: &str, hold: Duration) -> Option<RevocationUpdate> {
+    /// What is newer than the cursor, as JSON, waiting for it for so long. `None` where nothing came.
+    async fn newer(&self, cursor: &str, hold: Duration) -> serde_json::Result<Option<Bytes>> {
         let mut changed = self.0.changed.subscribe();
         let news = async {
             loop {
                 let closed = *changed.borrow_and_update();
-                let update = lock(&self.0.journal).since(cursor);
-                if update.is_some() || closed {
-                    return update;
-                }
-                if changed.changed().await.is_err() {
-                    return None;
+                let update = lock(&self.0.journal).since(cursor)?;
+                if update.is_some() || closed || changed.changed().await.is_err() {
+                    return Ok(update);
                 }
             }
         };
-        tokio::time::timeout(hold, news).await.ok().flatten()
+        tokio::time::timeout(hold, news).await.unwrap_or(Ok(None))
     }
 }
 
@@ -218,7 +216,11 @@ async fn answer(State(revocations): State<Revocations>, Query(asked): Query<Aske
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     match revocations.newer(&asked.after, HOLD).await {
-        Some(update) => Json(update).into_response(),
-        None => StatusCode::NO_CONTENT.into_response(),
+        Ok(Some(update)) => ([(header::CONTENT_TYPE, "application/json")], update).into_response(),
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            tracing::error!(%error, "can't say what is revoked");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
     }
 }

@@ -11,6 +11,17 @@ async fn revocations(api: &Api) -> Answer {
     send(api.internal(Method::GET, "/revocations")).await
 }
 
+/// Asks again as one who has that answer.
+async fn poll(api: &Api, had: &Answer) -> Answer {
+    send(api.internal(Method::GET, "/revocations").header("if-none-match", had.header("etag"))).await
+}
+
+/// Revokes a new key of this account.
+async fn revoke_a_key(api: &Api, account: &str) {
+    let key = api.post_as(account, "/v1/keys", json!({"name": "k"})).await.json();
+    api.delete_as(account, &format!("/v1/keys/{}", key["id"].as_str().unwrap())).await;
+}
+
 /// The session that an access token names.
 fn session_of(tokens: &Value) -> String {
     let claims = tokens["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
@@ -68,8 +79,7 @@ async fn the_list_outlives_a_restart() {
     let url = format!("sqlite://{}?mode=rwc", folder.path().join("api.sqlite").display());
     let mut api = Api::start(&["--database", &url]).await;
     let ada = api.account("ada").await;
-    let key = api.post_as(&ada, "/v1/keys", json!({"name": "k"})).await.json();
-    api.delete_as(&ada, &format!("/v1/keys/{}", key["id"].as_str().unwrap())).await;
+    revoke_a_key(&api, &ada).await;
     let before = revocations(&api).await;
     api.stop();
     api.stopped().await.unwrap();
@@ -85,16 +95,62 @@ async fn who_has_the_list_is_told_so_and_nobody_keeps_it_unasked() {
     let first = revocations(&api).await;
     assert_eq!(first.header("cache-control"), "no-cache");
     assert_eq!(first.header("content-type"), "application/json");
-    let ask = async |etag: &str| {
-        send(api.internal(Method::GET, "/revocations").header("if-none-match", etag)).await
-    };
-    let known = ask(first.header("etag")).await;
+    let known = poll(&api, &first).await;
     assert_eq!((known.status.as_u16(), known.text.as_str()), (304, ""));
-    let key = api.post_as(&ada, "/v1/keys", json!({"name": "k"})).await.json();
-    api.delete_as(&ada, &format!("/v1/keys/{}", key["id"].as_str().unwrap())).await;
-    let changed = ask(first.header("etag")).await;
+    revoke_a_key(&api, &ada).await;
+    let changed = poll(&api, &first).await;
     assert_eq!(changed.status, 200);
     assert_ne!(changed.header("etag"), first.header("etag"));
+}
+
+#[tokio::test]
+async fn who_has_the_list_is_told_when_something_left_it() {
+    let api = Api::start(&["--revocation-retention", "10m"]).await;
+    let ada = api.account("ada").await;
+    revoke_a_key(&api, &ada).await;
+    api.advance(1);
+    revoke_a_key(&api, &ada).await;
+    let both = revocations(&api).await;
+    api.advance(600 + 298);
+    assert_eq!(poll(&api, &both).await.status, 304);
+    api.advance(1);
+    let one = poll(&api, &both).await;
+    assert_eq!((one.status.as_u16(), ids(&one.json()["api_keys"]).len()), (200, 1));
+}
+
+#[tokio::test]
+async fn instances_on_one_database_say_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("api.sqlite").display());
+    let one = Api::start(&["--database", &url]).await;
+    let other = Api::start(&["--database", &url]).await;
+    let longer = Api::start(&["--database", &url, "--revocation-retention", "2h"]).await;
+    let ada = one.account("ada").await;
+    let mut had = revocations(&one).await;
+    for revoking in [&one, &other] {
+        assert_eq!(poll(&other, &had).await.status, 304);
+        revoke_a_key(revoking, &ada).await;
+        let changed = poll(&other, &had).await;
+        assert_eq!((changed.status.as_u16(), &changed.json()), (200, &revocations(&one).await.json()));
+        assert_eq!(poll(&one, &changed).await.status, 304);
+        assert_eq!(poll(&longer, &changed).await.status, 200, "keys are listed for longer there");
+        had = changed;
+    }
+}
+
+#[tokio::test]
+async fn for_who_has_the_list_it_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("api.sqlite").display());
+    let api = Api::start(&["--database", &url]).await;
+    let ada = api.account("ada").await;
+    revoke_a_key(&api, &ada).await;
+    let list = revocations(&api).await;
+    // From here on, it can't be read.
+    let database = sqlx::SqlitePool::connect(&url).await.unwrap();
+    sqlx::query("UPDATE api_keys SET id = 'odd'").execute(&database).await.unwrap();
+    assert_eq!(revocations(&api).await.status, 503);
+    assert_eq!(poll(&api, &list).await.status, 304);
 }
 
 #[tokio::test]

@@ -45,6 +45,7 @@ contract!(accounts_keep_their_contract, accounts);
 contract!(api_keys_keep_their_contract, api_keys);
 contract!(the_catalogue_keeps_its_contract, catalogue);
 contract!(sessions_keep_their_contract, sessions);
+contract!(what_was_revoked_has_a_name_that_changes_with_it, revocations);
 contract!(signing_keys_keep_their_contract, signing_keys);
 contract!(statistics_keep_their_contract, statistics);
 
@@ -189,6 +190,61 @@ async fn sessions(store: &(impl Accounts + Sessions + Revocations)) {
 
     store.start(SessionId::new(), ada, &token("z", 400), at(300)).await.unwrap();
     assert_eq!(store.end(&digest("c"), at(300)).await.unwrap(), None, "run out, so forgotten");
+}
+
+async fn revocations(store: &(impl Accounts + ApiKeys + Sessions + Revocations)) {
+    let ada = account(store, "ada").await.id;
+    let digest = |text: &str| Secret::new(text).sha256();
+    let key = || ApiKey { id: KeyId::new(), owner: ada, name: "k".to_owned(), created_at: at(0) };
+    let (one, two) = (key(), key());
+    let mut names = vec![store.version(at(0), at(0)).await.unwrap()];
+
+    ApiKeys::insert(store, &one, &digest("one"), 9).await.unwrap();
+    ApiKeys::insert(store, &two, &digest("two"), 9).await.unwrap();
+    store.start(SessionId::new(), ada, &token("a", 100), at(0)).await.unwrap();
+    store.start(SessionId::new(), ada, &token("x", 100), at(0)).await.unwrap();
+    store.rotate(&digest("a"), &token("b", 110), at(5)).await.unwrap();
+    assert_eq!(store.version(at(0), at(0)).await.unwrap(), names[0], "nothing was revoked");
+
+    // All in the same second.
+    store.revoke(ada, one.id, at(10)).await.unwrap();
+    names.push(store.version(at(0), at(0)).await.unwrap());
+    store.revoke(ada, two.id, at(10)).await.unwrap();
+    names.push(store.version(at(0), at(0)).await.unwrap());
+    store.end(&digest("x"), at(10)).await.unwrap();
+    names.push(store.version(at(0), at(0)).await.unwrap());
+    store.rotate(&digest("a"), &token("c", 110), at(10)).await.unwrap();
+    names.push(store.version(at(0), at(0)).await.unwrap());
+    store.revoke(ada, one.id, at(11)).await.unwrap();
+    assert_eq!(store.version(at(9), at(9)).await.unwrap(), names[4], "what was revoked before");
+
+    names.push(store.version(at(10), at(9)).await.unwrap());
+    names.push(store.version(at(9), at(10)).await.unwrap());
+    names.push(store.version(at(10), at(10)).await.unwrap());
+    let different: std::collections::HashSet<_> = names.iter().collect();
+    assert_eq!(different.len(), names.len(), "{names:?}");
+}
+
+#[tokio::test]
+async fn a_restored_database_does_not_repeat_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let open = async |name: &str| {
+        let url = format!("sqlite://{}?mode=rwc", file(name).display());
+        SqliteStore::open(&url.parse().unwrap()).await.unwrap()
+    };
+    let store = open("a").await;
+    let ada = account(&store, "ada").await.id;
+    let key = ApiKey { id: KeyId::new(), owner: ada, name: "k".to_owned(), created_at: at(0) };
+    ApiKeys::insert(&store, &key, &Secret::new("k").sha256(), 9).await.unwrap();
+    store.close().await;
+    std::fs::copy(file("a"), file("b")).unwrap();
+    let (one, other) = (open("a").await, open("b").await);
+    let version = async |store: &SqliteStore| store.version(at(0), at(0)).await.unwrap();
+    assert_eq!(version(&one).await, version(&other).await);
+    one.revoke(ada, key.id, at(10)).await.unwrap();
+    other.revoke(ada, key.id, at(10)).await.unwrap();
+    assert_ne!(version(&one).await, version(&other).await);
 }
 
 async fn signing_keys(store: &impl SigningKeys) {

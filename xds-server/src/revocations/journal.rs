@@ -5,8 +5,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use tollgate_filter_config::{RevocationUpdate, Revoked, RevokedKind};
+use bytes::Bytes;
+use serde::Serialize;
+use tollgate_filter_config::{Revoked, RevokedKind};
 use tollgate_filter_core::revocations::MAX_ENTRIES;
+
+/// Answers kept at most, as each may be as long as all that was revoked: for those who know nothing, and for those who
+/// knew everything before the last change.
+const MAX_ANSWERS: usize = 2;
 
 /// What names a credential: list, kind and id.
 type Key = (Arc<str>, RevokedKind, Arc<str>);
@@ -22,6 +28,15 @@ pub struct Journal {
     numbers: HashMap<Key, u64>,
     /// The lists that were read, be it that nothing is on them: of others, nobody knows what was revoked.
     lists: BTreeSet<Arc<str>>,
+    /// What was answered since the last change, by the number from which it tells.
+    answers: Vec<(u64, Bytes)>,
+}
+
+/// A [`RevocationUpdate`](tollgate_filter_config::RevocationUpdate), borrowed.
+#[derive(Serialize)]
+struct Update<'a> {
+    cursor: String,
+    revoked: BTreeMap<&'a str, Vec<(RevokedKind, &'a str, u64)>>,
 }
 
 /// What came of learning.
@@ -42,11 +57,13 @@ impl Journal {
             entries: BTreeMap::new(),
             numbers: HashMap::new(),
             lists: BTreeSet::new(),
+            answers: Vec::new(),
         }
     }
 
     /// Takes what a list says at `now`, in seconds since 1970.
     pub fn learn(&mut self, list: &str, revoked: Vec<Revoked>, now: u64) -> Learned {
+        self.answers.clear();
         let list: Arc<str> = list.into();
         let mut news = 0;
         if self.lists.insert(Arc::clone(&list)) {
@@ -84,28 +101,47 @@ impl Journal {
 
     /// A list counts no more.
     pub fn forget(&mut self, list: &str) {
+        self.answers.clear();
         self.lists.remove(list);
         self.retain(|(of, _, _), _| **of != *list);
     }
 
-    /// What became known after the cursor, or everything for a cursor of another process; `None` where there is nothing.
-    pub fn since(&self, cursor: &str) -> Option<RevocationUpdate> {
+    /// What became known after the cursor, or everything for a cursor of another process, as JSON; `None` where there is
+    /// nothing. Encoded once for all who are told the same.
+    ///
+    /// # Errors
+    /// When it can't be encoded.
+    pub fn since(&mut self, cursor: &str) -> serde_json::Result<Option<Bytes>> {
         let known = cursor.strip_prefix(&self.epoch).and_then(|rest| rest.strip_prefix('-')?.parse().ok());
         if known == Some(self.next) {
-            return None;
+            return Ok(None);
         }
-        let from = known.unwrap_or(0);
-        let lists = self.lists.iter().map(|list| (list.to_string(), Vec::new()));
-        let cursor = format!("{}-{}", self.epoch, self.next);
-        let mut update = RevocationUpdate { cursor, revoked: lists.collect() };
+        // Cursors before the same entry are told the same.
+        let from = self.entries.range(known.unwrap_or(0)..).next().map_or(self.next, |(number, _)| *number);
+        if let Some((_, answer)) = self.answers.iter().find(|(number, _)| *number == from) {
+            return Ok(Some(answer.clone()));
+        }
+        let answer = Bytes::from(serde_json::to_vec(&self.update(from))?);
+        if self.answers.len() == MAX_ANSWERS {
+            self.answers.remove(0);
+        }
+        self.answers.push((from, answer.clone()));
+        Ok(Some(answer))
+    }
+
+    /// The same, read.
+    #[cfg(test)]
+    pub fn told(&mut self, cursor: &str) -> Option<tollgate_filter_config::RevocationUpdate> {
+        self.since(cursor).unwrap().map(|answer| serde_json::from_slice(&answer).unwrap())
+    }
+
+    fn update(&self, from: u64) -> Update<'_> {
+        let mut revoked: BTreeMap<&str, Vec<_>> =
+            self.lists.iter().map(|list| (&**list, Vec::new())).collect();
         for ((list, kind, id), until) in self.entries.range(from..).map(|(_, entry)| entry) {
-            let revoked: &mut Vec<Revoked> = match update.revoked.get_mut(&**list) {
-                Some(revoked) => revoked,
-                None => update.revoked.entry(list.to_string()).or_default(),
-            };
-            revoked.push(Revoked(*kind, id.to_string(), *until));
+            revoked.entry(list).or_default().push((*kind, &**id, *until));
         }
-        Some(update)
+        Update { cursor: format!("{}-{}", self.epoch, self.next), revoked }
     }
 
     fn retain(&mut self, stays: impl Fn(&Key, u64) -> bool) {
@@ -122,6 +158,8 @@ impl Journal {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_filter_config::RevocationUpdate;
+
     use super::*;
 
     const NOW: u64 = 1_000;
@@ -137,20 +175,20 @@ mod tests {
     #[test]
     fn who_knows_the_first_is_told_the_rest() {
         let mut journal = Journal::new(7);
-        let nothing = journal.since("").unwrap();
+        let nothing = journal.told("").unwrap();
         assert_eq!(ids(&nothing), [""; 0], "whoever comes first is given a cursor");
-        assert_eq!(journal.since(&nothing.cursor), None);
+        assert_eq!(journal.told(&nothing.cursor), None);
         assert_eq!(journal.learn("l", vec![key("a", NOW + 9)], NOW).news, 2, "the list itself is news");
-        let first = journal.since(&nothing.cursor).unwrap();
+        let first = journal.told(&nothing.cursor).unwrap();
         assert_eq!(ids(&first), ["a"]);
         assert_eq!(journal.learn("l", vec![key("a", NOW + 9), key("b", NOW + 9)], NOW).news, 1);
-        assert_eq!(ids(&journal.since(&first.cursor).unwrap()), ["b"]);
-        let second = journal.since(&nothing.cursor).unwrap();
+        assert_eq!(ids(&journal.told(&first.cursor).unwrap()), ["b"]);
+        let second = journal.told(&nothing.cursor).unwrap();
         assert_eq!(ids(&second), ["a", "b"]);
         assert_eq!(journal.learn("l", vec![], NOW).news, 0, "what was revoked stays");
-        assert_eq!(journal.since(&second.cursor), None);
+        assert_eq!(journal.told(&second.cursor), None);
         for other in ["", "0000000000000008-2", "junk", "0000000000000007-x"] {
-            assert_eq!(ids(&journal.since(other).unwrap()), ["a", "b"], "{other}");
+            assert_eq!(ids(&journal.told(other).unwrap()), ["a", "b"], "{other}");
         }
     }
 
@@ -175,7 +213,40 @@ mod tests {
         journal.learn("l", vec![key("a", NOW + 9)], NOW);
         journal.learn("m", vec![key("a", NOW + 9)], NOW);
         journal.forget("l");
-        assert_eq!(journal.since("").unwrap().revoked.into_keys().collect::<Vec<_>>(), ["m"]);
+        assert_eq!(journal.told("").unwrap().revoked.into_keys().collect::<Vec<_>>(), ["m"]);
+    }
+
+    #[test]
+    fn what_was_answered_is_forgotten_with_every_change() {
+        const CURSORS: [&str; 2] = ["", "0000000000000007-2"];
+        let mut journal = Journal::new(7);
+        let changes: [&dyn Fn(&mut Journal); 6] = [
+            &|_| {},
+            &|journal| _ = journal.learn("l", vec![key("a", NOW + 1), key("b", NOW + 9)], NOW),
+            &|journal| _ = journal.learn("m", vec![key("c", NOW + 9)], NOW),
+            &|journal| _ = journal.learn("l", vec![key("b", NOW + 10)], NOW),
+            &|journal| _ = journal.learn("l", vec![], NOW + 1),
+            // Not the one with the first number.
+            &|journal| journal.forget("l"),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            change(&mut journal);
+            let told = CURSORS.map(|cursor| journal.told(cursor));
+            assert_eq!(CURSORS.map(|cursor| journal.told(cursor)), told);
+            journal.answers.clear();
+            assert_eq!(CURSORS.map(|cursor| journal.told(cursor)), told, "after change {number}");
+        }
+    }
+
+    #[test]
+    fn few_answers_are_kept_whatever_is_asked() {
+        let mut journal = Journal::new(7);
+        journal.learn("l", (0..9).map(|n| key(&n.to_string(), NOW + 9)).collect(), NOW);
+        for known in 0..journal.next {
+            let update = journal.told(&format!("{}-{known}", journal.epoch)).unwrap();
+            assert_eq!(ids(&update).len() as u64, (journal.next - known).min(9));
+            assert!(journal.answers.len() <= MAX_ANSWERS);
+        }
     }
 
     #[test]
@@ -184,7 +255,7 @@ mod tests {
         let many = (0..MAX_ENTRIES as u64 + 3).map(|n| key(&n.to_string(), NOW + 1 + n));
         let learned = journal.learn("l", many.collect(), NOW);
         assert_eq!(learned.dropped, 3);
-        let update = journal.since("").unwrap();
+        let update = journal.told("").unwrap();
         assert_eq!((ids(&update).len(), ids(&update)[0]), (MAX_ENTRIES, "3"));
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use axum::http::Request;
-use tollgate_filter_config::RevokedKind;
+use tokio::task::JoinSet;
+use tollgate_filter_config::{RevocationUpdate, RevokedKind};
 use tonic::transport::Channel;
 use tower::ServiceExt as _;
 
@@ -56,12 +57,52 @@ fn ask(channel: &Channel, cursor: &str) -> impl Future<Output = (u16, Option<Rev
     }
 }
 
+async fn newer(revocations: &Revocations, cursor: &str) -> Option<Bytes> {
+    revocations.newer(cursor, HOLD).await.unwrap()
+}
+
+fn read(answer: &Bytes) -> RevocationUpdate {
+    serde_json::from_slice(answer).unwrap()
+}
+
+/// Many calls at once, by those who know the same.
+fn ask_at_once(revocations: &Revocations, cursor: &str) -> JoinSet<Option<Bytes>> {
+    let asked = std::iter::repeat_n((revocations.clone(), cursor.to_owned()), 200);
+    asked.map(|(revocations, cursor)| async move { newer(&revocations, &cursor).await }).collect()
+}
+
+/// What all of them were answered, which was encoded once.
+async fn one_answer(asked: JoinSet<Option<Bytes>>) -> RevocationUpdate {
+    let answers = asked.join_all().await.into_iter().collect::<Option<Vec<_>>>().unwrap();
+    // None was let go of yet, so what is in one place is one.
+    assert!(answers.iter().all(|answer| answer.as_ptr() == answers[0].as_ptr()));
+    read(&answers[0])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_who_know_the_same_share_one_answer_until_there_is_news() {
+    let revocations = Revocations::new().unwrap();
+    revoke(&revocations, "a");
+    let mut known = one_answer(ask_at_once(&revocations, "")).await;
+    for id in ["b", "c"] {
+        let held = ask_at_once(&revocations, &known.cursor);
+        revoke(&revocations, id);
+        let all = one_answer(ask_at_once(&revocations, "")).await;
+        let news = one_answer(held).await;
+        assert_eq!(news.revoked["l"], [Revoked(RevokedKind::Session, id.to_owned(), UNTIL)]);
+        assert_eq!(all.revoked["l"], [known.revoked["l"].as_slice(), &news.revoked["l"]].concat());
+        known = all;
+    }
+    revocations.forget("l");
+    assert!(one_answer(ask_at_once(&revocations, "")).await.revoked.is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_call_without_news_ends_in_time() {
     let revocations = Revocations::new().unwrap();
-    let cursor = revocations.newer("", HOLD).await.unwrap().cursor;
+    let cursor = read(&newer(&revocations, "").await.unwrap()).cursor;
     let began = tokio::time::Instant::now();
-    assert_eq!(revocations.newer(&cursor, HOLD).await, None);
+    assert_eq!(newer(&revocations, &cursor).await, None);
     assert_eq!(began.elapsed(), HOLD);
 }
 
