@@ -22,12 +22,8 @@ build: setup ## Build the servers and the launcher
 wasm: setup ## Build the filters into target/wasm
 	@wasm-filters/build.sh
 
-native: setup ## Build the filters as a library for Envoy, into target/native
-	cargo build --release -p tollgate-native
-	@mkdir -p target/native
-	@# Replaced in one step: an Envoy may be reading the old one.
-	@cp $(TARGET_DIR)/release/libtollgate_gateway.so target/native/.new
-	@mv target/native/.new target/native/libtollgate_gateway.so
+native: setup ## Build the filters as a library for Envoy: target/native/libtollgate_gateway.so
+	env -u CARGO_TARGET_DIR cargo build --profile native -p tollgate-native
 
 run: wasm build ## Start everything here, until Ctrl-C; ARGS="--help" shows what can be set
 	@exec $(TARGET_DIR)/debug/tollgate-run $(ARGS)

@@ -67,8 +67,10 @@ fn told_by_policy(filters: Filters) {
     ];
     wait_until("the counters", Duration::from_secs(10), || {
         let text = Client::new(gateway.ports().edge_admin).get("/stats/prometheus").send()?.text();
-        let missing: Vec<&str> =
-            expected.into_iter().filter(|series| !text.lines().any(|line| line == *series)).collect();
+        let missing: Vec<&str> = expected
+            .into_iter()
+            .filter(|series| !text.lines().any(|line| line == filters.told(series)))
+            .collect();
         let ours: Vec<&str> = text.lines().filter(|line| line.starts_with("tollgate_")).collect();
         holds(missing.is_empty()).map_err(|error| error.context(format!("missing {missing:#?} in {ours:#?}")))
     })

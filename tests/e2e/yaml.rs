@@ -22,6 +22,14 @@ impl Filters {
         }
     }
 
+    /// A series of the filters' metrics as Prometheus reads it from an Envoy that runs them so.
+    pub fn told(self, series: &str) -> String {
+        match self {
+            Self::Wasm => series.to_owned(),
+            Self::Native => series.replace('}', ",filters=\"native\"}").replace("{,", "{"),
+        }
+    }
+
     /// The text, whose listeners run filters so.
     pub fn of(self, text: &str) -> String {
         match self {

@@ -171,7 +171,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
 fn quota_calls(gateway: &Gateway) -> Result<u64> {
     let admin = Client::new(gateway.ports().edge_admin);
     let reply =
-        admin.get("/stats?format=text&filter=tollgate.rate_limit.quota_calls$").send()?.expect_status(200)?;
+        admin.get("/stats?format=text&filter=tollgate.rate_limit.quota_calls").send()?.expect_status(200)?;
     let text = reply.text();
     let values = text.lines().filter_map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok());
     Ok(values.sum())

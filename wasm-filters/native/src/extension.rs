@@ -12,6 +12,9 @@ use tollgate_filter_abi::{Result, Status};
 use crate::ffi::{self, Buffer, Handle, Header};
 use crate::worker::Worker;
 
+/// A label of every metric, and its value: filters in Wasm, before or after in the same process, count apart. Envoy would
+/// show two series by one name.
+const FILTERS: (&str, &str) = ("filters", "native");
 /// Most series; a worker has fewer of its own accord, and workers have the same.
 const MAX_SERIES: usize = 10_000;
 
@@ -98,11 +101,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn labels_of(labels: &[&str], last: &str) -> Vec<Buffer> {
+    labels.iter().copied().chain([last]).map(|label| Buffer::of(label.as_bytes())).collect()
+}
+
 /// Envoy makes the extension, with what it needs. On the main thread.
 pub fn start(envoy: Handle) {
     let mut counters = BTreeMap::new();
     for (name, labels) in tollgate_filter::metrics() {
-        let labels: Vec<Buffer> = labels.iter().map(|label| Buffer::of(label.as_bytes())).collect();
+        let labels: Vec<Buffer> = labels_of(labels, FILTERS.0);
         let (name_buffer, mut id) = (Buffer::of(name.as_bytes()), 0);
         // SAFETY: `envoy` is the extension that is being made. Envoy reads the buffers and writes `id`.
         let status = unsafe {
@@ -245,11 +252,12 @@ pub fn answered(id: u64, answer: Option<Answer>) {
 fn count(counter: u32, count: u64) {
     let all = lock(&SERIES);
     let Some(series) = all.get(counter as usize) else { return };
-    let values: Vec<Buffer> = series.values.iter().map(|value| Buffer::of(value.as_bytes())).collect();
+    let values: Vec<&str> = series.values.iter().map(String::as_str).collect();
+    let values = labels_of(&values, FILTERS.1);
     let extension = lock(&EXTENSION);
     let Some(extension) = &*extension else { return };
     if let Some(id) = extension.counters.get(series.metric.as_str()) {
-        // SAFETY: the extension is there, and this is its thread. Envoy reads the values, as many as the metric has labels.
+        // SAFETY: the extension is there, and this is its thread. Envoy reads the values, as many as the metric has.
         unsafe {
             ffi::envoy_dynamic_module_callback_bootstrap_extension_config_increment_counter(
                 extension.envoy,

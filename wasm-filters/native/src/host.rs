@@ -9,6 +9,7 @@ use tollgate_filter_abi::{self as abi, GrpcCall, HttpCall, Map, Result, Status};
 use crate::extension::{self, Answer, Queued, Request};
 use crate::ffi::{self, Buffer, Handle, Header};
 use crate::shared;
+use crate::then::{Reply, Response, Then, owned};
 use crate::worker::now;
 
 /// What the filter is to be told.
@@ -24,68 +25,6 @@ pub enum Event {
 pub enum Call {
     Http,
     Grpc,
-}
-
-/// What becomes of a request.
-pub enum Reply {
-    Continue,
-    Respond(Response),
-}
-
-/// An answer of the filter's own.
-pub struct Response {
-    status: u32,
-    headers: Vec<(Vec<u8>, Vec<u8>)>,
-    body: Vec<u8>,
-}
-
-impl Response {
-    /// Sends it. On the stream's thread.
-    pub fn send(&self, envoy: Handle) {
-        let header =
-            |(name, value): &(Vec<u8>, Vec<u8>)| Header { name: Buffer::of(name), value: Buffer::of(value) };
-        let headers: Vec<Header> = self.headers.iter().map(header).collect();
-        // SAFETY: the caller's stream is there; Envoy reads the rest.
-        unsafe {
-            ffi::envoy_dynamic_module_callback_http_send_response(
-                envoy,
-                self.status,
-                headers.as_ptr(),
-                headers.len(),
-                Buffer::of(&self.body),
-                Buffer::EMPTY,
-            );
-        }
-    }
-}
-
-/// What is to be done once the worker's lock is released.
-#[derive(Default)]
-pub struct Then {
-    pub replies: Vec<(u32, Reply)>,
-    pub queued: Vec<Queued>,
-    /// The main thread's timer is to come earlier.
-    pub wakes: bool,
-}
-
-impl Then {
-    /// Takes over what a host noted.
-    pub fn take(&mut self, host: &mut Host) {
-        self.replies.append(&mut host.then.replies);
-        self.queued.append(&mut host.then.queued);
-        self.wakes |= std::mem::take(&mut host.then.wakes);
-    }
-
-    /// Whether a request is answered or continued.
-    pub fn ends(&self, stream: u32) -> bool {
-        self.replies.iter().any(|(replied, _)| *replied == stream)
-    }
-
-    /// Answers a request that the filter could not decide on.
-    pub fn respond_unavailable(&mut self, stream: u32) {
-        let response = Response { status: 503, headers: Vec::new(), body: Vec::new() };
-        self.replies.push((stream, Reply::Respond(response)));
-    }
 }
 
 struct Stream {
@@ -109,7 +48,8 @@ pub struct Host {
     pub inbox: VecDeque<Event>,
     /// The answer that the filter is being told of.
     pub answer: Option<Answer>,
-    then: Then,
+    /// What is put off.
+    pub then: Then,
     /// The context that calls are about.
     effective: u32,
     streams: BTreeMap<u32, Stream>,
@@ -216,8 +156,8 @@ impl Host {
         Some(stream.envoy)
     }
 
-    /// A stream ended; whether it waited.
-    pub fn remove_stream(&mut self, stream: u32) -> bool {
+    /// A stream ended.
+    pub fn remove_stream(&mut self, stream: u32) {
         let scheduler = self.streams.remove(&stream).and_then(|stream| stream.scheduler);
         self.stream_calls.retain(|(of, _), token| {
             let others = *of != stream;
@@ -227,7 +167,6 @@ impl Host {
             others
         });
         delete(scheduler);
-        scheduler.is_some()
     }
 
     /// The number here of a stream's call.
@@ -438,7 +377,7 @@ impl abi::Host for Host {
 
     fn send_response(&mut self, status: u32, headers: &[(&[u8], &[u8])], body: &[u8]) -> Result {
         self.stream()?;
-        let response = Response { status, headers: owned(headers), body: body.to_vec() };
+        let response = Response::new(status, headers, body);
         self.then.replies.push((self.effective, Reply::Respond(response)));
         Ok(())
     }
@@ -502,10 +441,6 @@ fn map_of(map: Map) -> Result<u32> {
 
 fn done(done: bool) -> Result {
     if done { Ok(()) } else { Err(Status::Failed(0)) }
-}
-
-fn owned(headers: &[(&[u8], &[u8])]) -> Vec<(Vec<u8>, Vec<u8>)> {
-    headers.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
 }
 
 fn nanos(duration: Duration) -> u64 {

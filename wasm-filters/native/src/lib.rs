@@ -23,4 +23,5 @@ mod ffi;
 mod hooks;
 mod host;
 mod shared;
+mod then;
 mod worker;

@@ -16,7 +16,8 @@ use tollgate_filter_abi::{Action, Module, with_host};
 
 use crate::extension::{self, Answer};
 use crate::ffi::{self, Handle};
-use crate::host::{Call, Event, Host, Reply, Then};
+use crate::host::{Call, Event, Host};
+use crate::then::{Reply, Then};
 
 /// What numbers of streams have, and those of configurations have not.
 const STREAM: u32 = 1 << 31;
@@ -180,10 +181,9 @@ impl Worker {
     pub fn destroy(&self, stream: u32) {
         let mut then = Then::default();
         let mut state = self.lock();
+        state.host.remove_stream(stream);
         // What was to come by its scheduler comes now.
-        if state.host.remove_stream(stream) {
-            self.deliver(&mut state, &mut then);
-        }
+        self.deliver(&mut state, &mut then);
         drop(state);
         self.after(then);
     }
@@ -262,17 +262,9 @@ impl Worker {
         if result.is_none() {
             crate::host::log_error("tollgate gateway: the filter failed, and starts over");
             host.start_over(then);
-            *vm = Vm::default();
-            for (root, json) in host.roots() {
-                host.configure(root, &json);
-                if catch_unwind(AssertUnwindSafe(|| with_host(host, || vm.configure(root, json.len()))))
-                    .is_err()
-                {
-                    *vm = Vm::default();
-                }
-            }
+            *vm = rebuild(host);
         }
-        then.take(host);
+        then.take(&mut host.then);
         self.note_due(host);
         result
     }
@@ -303,6 +295,23 @@ impl Worker {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic of the filter is caught under the lock.
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A filter with all configurations. One on which it fails again is left out: its requests are answered 503.
+fn rebuild(host: &mut Host) -> Vm<Both> {
+    loop {
+        let mut vm = Vm::default();
+        let failed = host.roots().into_iter().find(|(root, json)| {
+            host.configure(*root, json);
+            let taken =
+                catch_unwind(AssertUnwindSafe(|| with_host(host, || vm.configure(*root, json.len()))));
+            taken.is_err()
+        });
+        match failed {
+            Some((root, _)) => host.remove_root(root),
+            None => return vm,
+        }
     }
 }
 
