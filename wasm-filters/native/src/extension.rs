@@ -76,20 +76,19 @@ pub struct Answer {
 }
 
 impl Request {
-    /// Has `send` send it; the number that Envoy gives it.
-    pub fn send(&self, send: impl FnOnce(*mut u64, Buffer, &[Header], Buffer, u64) -> u32) -> Result<u64> {
+    /// Sends it by one of Envoy's functions, for what that takes; the number that Envoy gives it.
+    ///
+    /// # Safety
+    /// `of` must be what `send` takes, be there, and be used on this thread.
+    pub unsafe fn send(&self, send: ffi::HttpCallout, of: Handle) -> Result<u64> {
         let header =
             |(name, value): &(Vec<u8>, Vec<u8>)| Header { name: Buffer::of(name), value: Buffer::of(value) };
         let headers: Vec<Header> = self.headers.iter().map(header).collect();
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let (cluster, body) = (Buffer::of(self.cluster.as_bytes()), Buffer::of(&self.body));
         let mut id = 0;
-        match send(
-            &raw mut id,
-            Buffer::of(self.cluster.as_bytes()),
-            &headers,
-            Buffer::of(&self.body),
-            timeout,
-        ) {
+        // SAFETY: the caller's part is above; Envoy reads the buffers and writes `id`.
+        match unsafe { send(of, &raw mut id, cluster, headers.as_ptr(), headers.len(), body, timeout) } {
             0 => Ok(id),
             status => Err(Status::Failed(status)),
         }
@@ -223,20 +222,9 @@ pub fn work() {
 
 fn send(worker: u32, token: u32, request: &Request) -> Result {
     let envoy = lock(&EXTENSION).as_ref().map(|extension| extension.envoy).ok_or(Status::Failed(0))?;
-    let id = request.send(|id, cluster, headers, body, timeout| {
-        // SAFETY: the extension ends on this thread only. Envoy reads the buffers and writes `id`.
-        unsafe {
-            ffi::envoy_dynamic_module_callback_bootstrap_extension_http_callout(
-                envoy,
-                id,
-                cluster,
-                headers.as_ptr(),
-                headers.len(),
-                body,
-                timeout,
-            )
-        }
-    })?;
+    // SAFETY: the extension ends on this thread only.
+    let id =
+        unsafe { request.send(ffi::envoy_dynamic_module_callback_bootstrap_extension_http_callout, envoy) }?;
     lock(&CALLS).insert(id, (worker, token));
     Ok(())
 }

@@ -69,6 +69,10 @@ pub struct Header {
 /// The same, in whichever of Envoy's classes the name of the parameter says.
 pub type Handle = *mut c_void;
 
+/// A function that sends a request: for what, the number of the call, cluster, headers and how many, body, milliseconds.
+pub type HttpCallout =
+    unsafe extern "C" fn(Handle, *mut u64, Buffer, *const Header, usize, Buffer, u64) -> u32;
+
 #[allow(improper_ctypes, reason = "buffers are pairs of a pointer and a size")]
 unsafe extern "C" {
     pub fn envoy_dynamic_module_callback_log(level: u32, message: Buffer);

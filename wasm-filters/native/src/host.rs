@@ -252,20 +252,8 @@ impl Host {
             return Ok(token);
         }
         let envoy = self.stream()?;
-        let id = request.send(|id, cluster, headers, body, timeout| {
-            // SAFETY: the stream is there, on this thread. Envoy reads the buffers and writes `id`.
-            unsafe {
-                ffi::envoy_dynamic_module_callback_http_filter_http_callout(
-                    envoy,
-                    id,
-                    cluster,
-                    headers.as_ptr(),
-                    headers.len(),
-                    body,
-                    timeout,
-                )
-            }
-        })?;
+        // SAFETY: the stream is there, on this thread.
+        let id = unsafe { request.send(ffi::envoy_dynamic_module_callback_http_filter_http_callout, envoy) }?;
         let token = self.note_call(call);
         self.stream_calls.insert((self.effective, id), token);
         Ok(token)
