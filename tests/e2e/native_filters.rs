@@ -3,6 +3,7 @@
 
 use std::{fs, path::PathBuf};
 
+use http::Method;
 use tollgate_tests::{
     envoy,
     gateway::{EFFECT_DEADLINE, Gateway},
@@ -108,6 +109,44 @@ fn an_envoy_that_has_the_library_but_not_its_bootstrap_refuses_it() {
     wait_until_held(&gateway, "Failed to initialize dynamic module");
     assert_eq!(gateway.edge().get("/").header("x-api-key", "foo").send().unwrap().status, 500);
     assert!(edge.report().contains("envoy-configs/native.yaml"), "{}", edge.report());
+}
+
+/// A client that reads no HTTP status must not take a refusal for success.
+#[test]
+fn grpc_clients_are_told_by_their_status() {
+    for filters in [Filters::Wasm, Filters::Native] {
+        let yaml = |ports: &Ports| {
+            let route = |path: &str, policies: &str| {
+                format!("{{ match: {{ path: {{ prefix: {path} }} }}, to: a, policies: {{ {policies} }} }}")
+            };
+            let key = yaml::api_key("foo", "alice, claims: { scope: read }");
+            let edge = Edge {
+                routes: vec![
+                    route("/scoped", "auth: keys, required_scopes: [write]"),
+                    route("/limited", "rate_limit: one"),
+                    route("/", "auth: keys"),
+                ],
+                auth: vec![format!("keys: {{ any_of: [{{ api_key: {{ keys: [{key}] }} }}] }}")],
+                rate_limit: vec!["one: { key: [], limit: 1/h }".to_owned()],
+                filters,
+                ..Edge::default()
+            };
+            edge.text(ports)
+        };
+        let gateway = Gateway::edge_only(&filters.name("grpc-refusals"), yaml).unwrap();
+        gateway.wait_for_status("/", 401).unwrap();
+        let call = |path: &str, content_type: &str| {
+            let request = gateway.edge().request(Method::POST, path).header("content-type", content_type);
+            let reply = request.header("x-api-key", if path == "/" { "bar" } else { "foo" }).send().unwrap();
+            (reply.status, reply.header("grpc-status").map(str::to_owned))
+        };
+        let told = |status: &str| (200, Some(status.to_owned()));
+        assert_eq!(call("/", "application/grpc"), told("16"), "{filters:?}");
+        assert_eq!(call("/scoped", "application/grpc+proto"), told("7"), "{filters:?}");
+        assert_eq!(call("/limited", "application/json").0, 200, "{filters:?}");
+        assert_eq!(call("/limited", "application/grpc"), told("14"), "{filters:?}");
+        assert_eq!(call("/", "application/json"), (401, None), "{filters:?}");
+    }
 }
 
 /// With calls under way that wait for news: xds-server holds each for many seconds.

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::Context;
-use tollgate_tests::{http_client::Client, process::Process, toolbox::Toolbox, work_dir};
+use tollgate_tests::{http_client::Client, process::Process, toolbox::Toolbox, wait::wait_until, work_dir};
 
 use crate::yaml::{self, Edge};
 
@@ -89,7 +89,7 @@ fn sigterm_ends_both_servers_with_status_0() {
 #[test]
 fn a_bad_configuration_ends_with_78_before_anything_is_bound() {
     let xds = serve_xds("version: v1\nlistners: {}\n");
-    let status = xds.wait_until("the end", SOON, || xds.exit_status()?.context("still running")).unwrap();
+    let status = wait_until("the end", SOON, || xds.exit_status()?.context("still running")).unwrap();
     assert_eq!(status.code(), Some(BAD_CONFIGURATION), "{}", xds.report());
     assert!(xds.log().entries_from(0).iter().all(|entry| entry.message() != "listening"), "{}", xds.report());
 }

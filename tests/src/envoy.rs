@@ -20,6 +20,8 @@ pub fn serve(toolbox: &Toolbox, bootstrap: &Path, concurrency: u32) -> Result<Co
         command.env(NATIVE_VARIABLE, &toolbox.native).args(["--config-yaml", &native]);
     }
     command.arg("-c").arg(bootstrap).args(["--concurrency", &concurrency.to_string()]);
+    // There may be libraries of cargo's, one of which Envoy would find by name.
+    command.env_remove("LD_LIBRARY_PATH");
     // Hot restart shares memory between the Envoys of one machine by an id; here there are several, and none.
     command.args(["--disable-hot-restart", "--log-level", "info"]);
     Ok(command)

@@ -17,6 +17,7 @@ pub mod bucket;
 pub mod cache;
 mod config_error;
 mod der;
+pub mod grpc;
 pub mod headers;
 pub mod jwks;
 pub mod jwt;

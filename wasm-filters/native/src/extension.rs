@@ -81,9 +81,7 @@ impl Request {
     /// # Safety
     /// `of` must be what `send` takes, be there, and be used on this thread.
     pub unsafe fn send(&self, send: ffi::HttpCallout, of: Handle) -> Result<u64> {
-        let header =
-            |(name, value): &(Vec<u8>, Vec<u8>)| Header { name: Buffer::of(name), value: Buffer::of(value) };
-        let headers: Vec<Header> = self.headers.iter().map(header).collect();
+        let headers: Vec<Header> = self.headers.iter().map(Header::of).collect();
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let (cluster, body) = (Buffer::of(self.cluster.as_bytes()), Buffer::of(&self.body));
         let mut id = 0;

@@ -23,9 +23,7 @@ pub const XDS_ROUTE_NAME: u32 = 61;
 
 /// `on_http_filter_request_headers_status_*`
 pub const CONTINUE: u32 = 0;
-/// Nothing goes on, and nobody else is told of the headers.
-pub const STOP_ITERATION: u32 = 1;
-/// The same, and the body waits at the client when the buffer is full.
+/// Nothing goes on, and the body waits at the client when the buffer is full.
 pub const STOP_ALL_ITERATION_AND_WATERMARK: u32 = 4;
 
 /// Bytes of Envoy's or of ours.
@@ -66,7 +64,14 @@ pub struct Header {
     pub value: Buffer,
 }
 
-/// The same, in whichever of Envoy's classes the name of the parameter says.
+impl Header {
+    /// That header, for as long as it is borrowed.
+    pub fn of((name, value): &(Vec<u8>, Vec<u8>)) -> Self {
+        Self { name: Buffer::of(name), value: Buffer::of(value) }
+    }
+}
+
+/// An object of Envoy's; the name of the parameter says which.
 pub type Handle = *mut c_void;
 
 /// A function that sends a request: for what, the number of the call, cluster, headers and how many, body, milliseconds.

@@ -8,6 +8,7 @@ use std::ffi::{c_char, c_void};
 use crate::extension::{self, Answer};
 use crate::ffi::{self, Buffer, Handle, Header};
 use crate::host::log_error;
+use crate::then::Response;
 use crate::worker::Worker;
 
 /// A number in a pointer's place.
@@ -32,8 +33,9 @@ impl Stream {
         std::ptr::without_provenance(number as usize)
     }
 
+    /// `None` is what [`envoy_dynamic_module_on_http_filter_new`] says where there is no worker.
     fn of(number: Number) -> Option<(&'static Worker, Self)> {
-        let number = number.addr() as u64;
+        let number = Some(number.addr() as u64).filter(|number| *number != 0)?;
         let stream = Self {
             worker: (number >> (STREAM_BITS + ROOT_BITS)) as u32,
             root: (number >> STREAM_BITS) as u32 & ((1 << ROOT_BITS) - 1),
@@ -68,6 +70,7 @@ unsafe fn answer(
 
 #[unsafe(no_mangle)]
 extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+    std::panic::set_hook(Box::new(|panic| log_error(&format!("tollgate gateway: {panic}"))));
     // SAFETY: this is the main thread.
     Worker::make(unsafe { ffi::envoy_dynamic_module_callback_get_concurrency() });
     ffi::ABI_VERSION.as_ptr()
@@ -101,7 +104,6 @@ extern "C" fn envoy_dynamic_module_on_http_filter_new(root: Number, envoy: Handl
     // SAFETY: the stream is being made.
     let worker = unsafe { ffi::envoy_dynamic_module_callback_http_filter_get_worker_index(envoy) };
     let root = root.addr() as u32;
-    // Envoy closes the stream where there is none.
     Worker::get(worker)
         .map_or(std::ptr::null(), |it| Stream { worker, root, stream: it.new_stream() }.number())
 }
@@ -114,7 +116,10 @@ extern "C" fn envoy_dynamic_module_on_http_filter_request_headers(
 ) -> u32 {
     match Stream::of(stream) {
         Some((worker, stream)) => worker.request_headers(stream.stream, stream.root, envoy),
-        None => ffi::STOP_ITERATION,
+        None => {
+            Response::unavailable().send(envoy);
+            ffi::STOP_ALL_ITERATION_AND_WATERMARK
+        }
     }
 }
 

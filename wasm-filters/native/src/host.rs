@@ -1,19 +1,24 @@
 //! The calls of the filter, answered from Envoy's structures. One of these is one worker's.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tollgate_filter_abi::{self as abi, GrpcCall, HttpCall, Map, Result, Status};
+use tollgate_filter_core::grpc;
 
 use crate::extension::{self, Answer, Queued, Request};
 use crate::ffi::{self, Buffer, Handle, Header};
+use crate::roots::Roots;
 use crate::shared;
+use crate::streams::Streams;
 use crate::then::{Reply, Response, Then, owned};
 use crate::worker::now;
 
-/// What the filter is to be told.
+/// What a worker's thread is to do next.
 pub enum Event {
+    /// A request is answered, or goes on.
+    Reply(u32, Reply),
     /// A tick of a configuration.
     Tick(u32),
     /// A call ended; without an answer, it failed.
@@ -27,20 +32,6 @@ pub enum Call {
     Grpc,
 }
 
-struct Stream {
-    envoy: Handle,
-    root: u32,
-    /// While it waits.
-    scheduler: Option<Handle>,
-}
-
-struct Root {
-    /// Its configuration, should it be needed again.
-    json: Rc<[u8]>,
-    period: Duration,
-    due: u64,
-}
-
 /// One worker's side of the calls.
 pub struct Host {
     worker: u32,
@@ -50,15 +41,13 @@ pub struct Host {
     pub answer: Option<Answer>,
     /// What is put off.
     pub then: Then,
+    pub streams: Streams,
+    pub roots: Roots,
     /// The context that calls are about.
     effective: u32,
-    streams: BTreeMap<u32, Stream>,
-    roots: BTreeMap<u32, Root>,
     /// The configuration that is being taken.
-    configuration: Rc<[u8]>,
+    configuration: Arc<[u8]>,
     calls: BTreeMap<u32, Call>,
-    /// Calls of streams, by stream and Envoy's number.
-    stream_calls: BTreeMap<(u32, u64), u32>,
     last_token: u32,
     headers: Vec<Header>,
 }
@@ -77,12 +66,11 @@ impl Host {
             inbox: VecDeque::new(),
             answer: None,
             then: Then::default(),
+            streams: Streams::default(),
+            roots: Roots::default(),
             effective: 0,
-            streams: BTreeMap::new(),
-            roots: BTreeMap::new(),
-            configuration: Rc::default(),
+            configuration: Arc::default(),
             calls: BTreeMap::new(),
-            stream_calls: BTreeMap::new(),
             last_token: 0,
             headers: Vec::new(),
         }
@@ -94,84 +82,9 @@ impl Host {
     }
 
     /// A configuration is being taken.
-    pub fn add_root(&mut self, root: u32, json: &[u8]) {
-        self.roots.insert(root, Root { json: json.into(), period: Duration::ZERO, due: u64::MAX });
-        self.configure(root, &json.into());
-    }
-
-    /// It is taken again.
-    pub fn configure(&mut self, root: u32, json: &Rc<[u8]>) {
-        self.configuration = Rc::clone(json);
+    pub fn configure(&mut self, root: u32, json: &Arc<[u8]>) {
+        self.configuration = Arc::clone(json);
         self.effective = root;
-    }
-
-    /// All configurations.
-    pub fn roots(&self) -> Vec<(u32, Rc<[u8]>)> {
-        self.roots.iter().map(|(root, it)| (*root, Rc::clone(&it.json))).collect()
-    }
-
-    /// Whether that is one.
-    pub fn is_root(&self, root: u32) -> bool {
-        self.roots.contains_key(&root)
-    }
-
-    /// A configuration ended.
-    pub fn remove_root(&mut self, root: u32) {
-        self.roots.remove(&root);
-    }
-
-    /// A stream began.
-    pub fn add_stream(&mut self, stream: u32, root: u32, envoy: Handle) {
-        self.streams.insert(stream, Stream { envoy, root, scheduler: None });
-        self.effective = stream;
-    }
-
-    /// Whether that is one.
-    pub fn is_stream(&self, stream: u32) -> bool {
-        self.streams.contains_key(&stream)
-    }
-
-    /// A stream waits. On its thread.
-    pub fn wait(&mut self, stream: u32) {
-        if let Some(stream) = self.streams.get_mut(&stream) {
-            // SAFETY: the stream is there, on this thread.
-            let scheduler =
-                unsafe { ffi::envoy_dynamic_module_callback_http_filter_scheduler_new(stream.envoy) };
-            stream.scheduler = Some(scheduler);
-        }
-    }
-
-    /// Has the worker's thread look into the inbox, if a stream waits there; whether one does.
-    pub fn schedule(&self) -> bool {
-        let Some(scheduler) = self.streams.values().find_map(|stream| stream.scheduler) else { return false };
-        // SAFETY: the scheduler is there for as long as the stream waits, and may be used on any thread.
-        unsafe { ffi::envoy_dynamic_module_callback_http_filter_scheduler_commit(scheduler, 0) };
-        true
-    }
-
-    /// A stream waits no more: Envoy's handle of it. `None` where it is gone.
-    pub fn settle(&mut self, stream: u32) -> Option<Handle> {
-        let stream = self.streams.get_mut(&stream)?;
-        delete(stream.scheduler.take());
-        Some(stream.envoy)
-    }
-
-    /// A stream ended.
-    pub fn remove_stream(&mut self, stream: u32) {
-        let scheduler = self.streams.remove(&stream).and_then(|stream| stream.scheduler);
-        self.stream_calls.retain(|(of, _), token| {
-            let others = *of != stream;
-            if !others {
-                self.calls.remove(token);
-            }
-            others
-        });
-        delete(scheduler);
-    }
-
-    /// The number here of a stream's call.
-    pub fn stream_call(&mut self, stream: u32, id: u64) -> Option<u32> {
-        self.stream_calls.remove(&(stream, id))
     }
 
     /// A call ended.
@@ -179,32 +92,14 @@ impl Host {
         self.calls.remove(&token)
     }
 
-    /// When the next tick is.
-    pub fn due(&self) -> Option<u64> {
-        self.roots.values().map(|root| root.due).min()
-    }
-
-    /// The configurations whose ticks are due; the next ones come a period later.
-    pub fn take_due(&mut self, now: u64) -> Vec<u32> {
-        let due = self.roots.iter_mut().filter(|(_, root)| root.due <= now);
-        due.map(|(number, root)| {
-            root.due = now.saturating_add(nanos(root.period));
-            *number
-        })
-        .collect()
-    }
-
-    /// The filter starts over: who waits is answered.
-    pub fn start_over(&mut self, then: &mut Then) {
-        self.then = Then::default();
+    /// The filter starts over: its calls are of no interest any more.
+    pub fn forget_calls(&mut self) {
         self.calls.clear();
-        self.stream_calls.clear();
-        let waiting = self.streams.iter().filter(|(_, stream)| stream.scheduler.is_some());
-        waiting.for_each(|(stream, _)| then.respond_unavailable(*stream));
+        self.streams.forget_calls();
     }
 
     fn stream(&self) -> Result<Handle> {
-        self.streams.get(&self.effective).map(|stream| stream.envoy).ok_or(Status::NotFound)
+        self.streams.handle(self.effective).ok_or(Status::NotFound)
     }
 
     fn attribute(&self, attribute: u32) -> Result<Vec<u8>> {
@@ -246,7 +141,7 @@ impl Host {
 
     /// Sends a request of the effective context.
     fn send(&mut self, call: Call, request: Request) -> Result<u32> {
-        if self.is_root(self.effective) {
+        if self.roots.contains(self.effective) {
             let token = self.note_call(call);
             self.then.queued.push(Queued::Call { worker: self.worker, token, request });
             return Ok(token);
@@ -255,7 +150,7 @@ impl Host {
         // SAFETY: the stream is there, on this thread.
         let id = unsafe { request.send(ffi::envoy_dynamic_module_callback_http_filter_http_callout, envoy) }?;
         let token = self.note_call(call);
-        self.stream_calls.insert((self.effective, id), token);
+        self.streams.add_call(self.effective, id, token);
         Ok(token)
     }
 }
@@ -271,17 +166,12 @@ impl abi::Host for Host {
     }
 
     fn set_tick_period(&mut self, period: Duration) {
-        let root = self.streams.get(&self.effective).map_or(self.effective, |stream| stream.root);
-        let next = self.due();
-        if let Some(root) = self.roots.get_mut(&root) {
-            root.period = period;
-            root.due = now().saturating_add(nanos(period));
-            self.then.wakes |= next.is_none_or(|next| root.due < next);
-        }
+        let root = self.streams.root(self.effective).unwrap_or(self.effective);
+        self.then.wakes |= self.roots.tick_after(root, now(), period);
     }
 
     fn set_effective_context(&mut self, context: u32) -> Result {
-        if self.is_root(context) || self.is_stream(context) {
+        if self.roots.contains(context) || self.streams.handle(context).is_some() {
             self.effective = context;
             return Ok(());
         }
@@ -291,7 +181,8 @@ impl abi::Host for Host {
     fn property(&mut self, path: &[u8]) -> Result<Vec<u8>> {
         match path {
             b"xds\0route_name" => match self.attribute(ffi::XDS_ROUTE_NAME).unwrap_or_default() {
-                // No route. One without a name, or whose name is not told, leads to a cluster: there nobody passes.
+                // No route, and the router answers 404; or one without a name and a cluster, which Envoy answers itself. One
+                // without a name that leads to a cluster is passed by nobody. xds-server names all.
                 name if name.is_empty() && !self.has_cluster() => Err(Status::NotFound),
                 name => Ok(name),
             },
@@ -365,7 +256,11 @@ impl abi::Host for Host {
 
     fn send_response(&mut self, status: u32, headers: &[(&[u8], &[u8])], body: &[u8]) -> Result {
         self.stream()?;
-        let response = Response::new(status, headers, body);
+        let mut response = Response::new(status, headers, body);
+        if self.header(Map::Request, b"content-type").is_ok_and(|value| grpc::is_request(&value)) {
+            // Envoy would say that all went well.
+            response.add("grpc-status", grpc::status_of(status));
+        }
         self.then.replies.push((self.effective, Reply::Respond(response)));
         Ok(())
     }
@@ -396,8 +291,7 @@ impl abi::Host for Host {
             (b"content-type", b"application/grpc"),
             (b"te", b"trailers"),
         ];
-        let length = u32::try_from(call.message.len()).map_err(|_| Status::Failed(0))?;
-        let body = [[0].as_slice(), &length.to_be_bytes(), call.message].concat();
+        let body = grpc::frame(call.message).ok_or(Status::Failed(0))?;
         let cluster = call.cluster.to_owned();
         self.send(Call::Grpc, Request { cluster, headers: owned(&headers), body, timeout: call.timeout })
     }
@@ -429,15 +323,4 @@ fn map_of(map: Map) -> Result<u32> {
 
 fn done(done: bool) -> Result {
     if done { Ok(()) } else { Err(Status::Failed(0)) }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn delete(scheduler: Option<Handle>) {
-    if let Some(scheduler) = scheduler {
-        // SAFETY: it was made by `wait`, and whoever took it out is the only one that has it.
-        unsafe { ffi::envoy_dynamic_module_callback_http_filter_scheduler_delete(scheduler) };
-    }
 }

@@ -22,6 +22,8 @@ mod extension;
 mod ffi;
 mod hooks;
 mod host;
+mod roots;
 mod shared;
+mod streams;
 mod then;
 mod worker;

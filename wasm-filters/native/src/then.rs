@@ -22,11 +22,19 @@ impl Response {
         Self { status, headers: owned(headers), body: body.to_vec() }
     }
 
+    /// Adds a header.
+    pub fn add(&mut self, name: &str, value: &str) {
+        self.headers.push((name.into(), value.into()));
+    }
+
+    /// What is said where the filter could not decide.
+    pub fn unavailable() -> Self {
+        Self::new(503, &[], &[])
+    }
+
     /// Sends it. On the stream's thread.
     pub fn send(&self, envoy: Handle) {
-        let header =
-            |(name, value): &(Vec<u8>, Vec<u8>)| Header { name: Buffer::of(name), value: Buffer::of(value) };
-        let headers: Vec<Header> = self.headers.iter().map(header).collect();
+        let headers: Vec<Header> = self.headers.iter().map(Header::of).collect();
         // SAFETY: the caller's stream is there; Envoy reads the rest.
         unsafe {
             ffi::envoy_dynamic_module_callback_http_send_response(
@@ -61,12 +69,6 @@ impl Then {
     /// Whether a request is answered or continued.
     pub fn ends(&self, stream: u32) -> bool {
         self.replies.iter().any(|(replied, _)| *replied == stream)
-    }
-
-    /// Answers a request that the filter could not decide on.
-    pub fn respond_unavailable(&mut self, stream: u32) {
-        let response = Response::new(503, &[], &[]);
-        self.replies.push((stream, Reply::Respond(response)));
     }
 }
 

@@ -8,25 +8,23 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tollgate_filter::{Both, Vm};
+use tollgate_filter::{Both, Kind, Vm};
 use tollgate_filter_abi::{Action, Module, with_host};
+use tollgate_filter_core::grpc;
 
 use crate::extension::{self, Answer};
 use crate::ffi::{self, Handle};
-use crate::host::{Call, Event, Host};
-use crate::then::{Reply, Then};
+use crate::host::{Call, Event, Host, log_error};
+use crate::roots::NEVER;
+use crate::then::{Reply, Response, Then};
 
-/// What numbers of streams have, and those of configurations have not.
-const STREAM: u32 = 1 << 31;
 /// Most configurations in the life of a process.
 const MAX_ROOTS: u32 = (1 << 22) - 1;
 /// Most workers.
 const MAX_WORKERS: u32 = 1 << 10;
-/// Of a worker that needs no tick.
-const NEVER: u64 = u64::MAX;
 
 static WORKERS: OnceLock<Vec<Worker>> = OnceLock::new();
 /// Numbers of configurations.
@@ -38,7 +36,6 @@ pub struct Worker {
     state: Mutex<State>,
     /// When the next tick is, in nanoseconds since [`START`].
     due: AtomicU64,
-    streams: AtomicU32,
 }
 
 struct State {
@@ -50,8 +47,14 @@ struct State {
 // handles in `host`, those of streams are used on their thread only (see above), and schedulers may be used on any.
 unsafe impl Send for State {}
 
-/// Whether a request goes on.
-pub type RequestStatus = u32;
+/// Where something is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum On {
+    /// On the worker's thread, in a hook of this stream's headers, or in none.
+    Worker(Option<u32>),
+    /// On another, most often the main thread.
+    Other,
+}
 
 /// Nanoseconds since some time in the past.
 pub fn now() -> u64 {
@@ -61,16 +64,11 @@ pub fn now() -> u64 {
 impl Worker {
     /// Makes them. On the main thread, once.
     pub fn make(count: u32) {
-        let count = count.min(MAX_WORKERS);
         LazyLock::force(&START);
         WORKERS.get_or_init(|| {
             let state = |worker| State { vm: Vm::default(), host: Host::new(worker) };
-            let worker = |worker| Self {
-                state: Mutex::new(state(worker)),
-                due: AtomicU64::new(NEVER),
-                streams: AtomicU32::new(0),
-            };
-            (0..count).map(worker).collect()
+            let worker = |worker| Self { state: Mutex::new(state(worker)), due: AtomicU64::new(NEVER) };
+            (0..count.min(MAX_WORKERS)).map(worker).collect()
         });
     }
 
@@ -85,19 +83,29 @@ impl Worker {
 
     /// Takes a configuration; its number, unless it is refused. On the main thread.
     pub fn configure(json: &[u8]) -> Option<u32> {
+        // Tried apart, so that a bad one costs no worker what it knows.
+        match catch_unwind(|| Both::load(json, 0).err()) {
+            Ok(None) => {}
+            Ok(Some(error)) => {
+                log_error(&format!("tollgate gateway: bad configuration: {error}"));
+                return None;
+            }
+            Err(_) => return None,
+        }
         let root = ROOTS.fetch_add(1, Ordering::Relaxed);
-        if root > MAX_ROOTS {
-            crate::host::log_error("tollgate gateway: too many configurations; restart Envoy");
+        if root > MAX_ROOTS || Self::all().is_empty() {
+            log_error("tollgate gateway: too many configurations, or no workers: restart Envoy");
             return None;
         }
-        // The first says what is wrong with it, and the others would say the same.
+        let json: Arc<[u8]> = json.into();
         let taken = Self::all().iter().all(|worker| {
-            let mut then = Then::default();
-            let taken = worker.enter(&mut worker.lock(), &mut then, |vm, host| {
-                host.add_root(root, json);
-                with_host(host, || vm.configure(root, json.len()))
+            let taken = worker.run(On::Other, |worker, state, then| {
+                worker.enter(state, then, |vm, host| {
+                    host.roots.add(root, Arc::clone(&json));
+                    host.configure(root, &json);
+                    with_host(host, || vm.configure(root, json.len()))
+                })
             });
-            worker.after(then);
             taken.unwrap_or(false)
         });
         if !taken {
@@ -106,36 +114,49 @@ impl Worker {
         taken.then_some(root)
     }
 
-    /// A number for a stream; it is no configuration's.
-    pub fn new_stream(&self) -> u32 {
-        self.streams.fetch_add(1, Ordering::Relaxed) | STREAM
-    }
-
     /// A configuration ended. On any thread.
     pub fn forget(root: u32) {
         for worker in Self::all() {
-            worker.lock().host.remove_root(root);
+            worker.run(On::Other, |worker, state, then| {
+                let is_last = state.host.roots.is_last(root);
+                if is_last {
+                    // What was counted since the last tick. No stream is there to be touched: they hold configurations.
+                    state.host.inbox.push_back(Event::Tick(root));
+                    worker.deliver(state, then);
+                }
+                state.host.roots.remove(root);
+                if is_last {
+                    // What it knows would be old when the next one comes.
+                    state.vm = Vm::default();
+                    state.host.forget_calls();
+                }
+                worker.note_due(&state.host);
+            });
         }
     }
 
-    /// A request's headers are here. On the worker's thread.
-    pub fn request_headers(&self, stream: u32, root: u32, envoy: Handle) -> RequestStatus {
-        let mut then = Then::default();
-        let mut state = self.lock();
-        self.deliver(&mut state, &mut then);
-        let action = self.enter(&mut state, &mut then, |vm, host| {
-            host.add_stream(stream, root, envoy);
-            with_host(host, || vm.request_headers(Some(root), stream))
+    /// A number for a stream; it is no configuration's.
+    pub fn new_stream(&self) -> u32 {
+        self.lock().host.streams.number()
+    }
+
+    /// A request's headers are here: whether it goes on. On the worker's thread.
+    pub fn request_headers(&self, stream: u32, root: u32, envoy: Handle) -> u32 {
+        let action = self.run(On::Worker(Some(stream)), |worker, state, then| {
+            let action = worker.enter(state, then, |vm, host| {
+                host.streams.add(stream, root, envoy);
+                host.enter(stream);
+                with_host(host, || vm.request_headers(Some(root), stream))
+            });
+            let action = action.unwrap_or_else(|| {
+                then.replies.push((stream, Reply::Respond(Response::unavailable())));
+                Action::Pause
+            });
+            if action == Action::Pause && !then.ends(stream) {
+                state.host.streams.wait(stream);
+            }
+            action
         });
-        let action = action.unwrap_or_else(|| {
-            then.respond_unavailable(stream);
-            Action::Pause
-        });
-        if action == Action::Pause && !then.ends(stream) {
-            state.host.wait(stream);
-        }
-        drop(state);
-        self.after(then);
         match action {
             Action::Continue => ffi::CONTINUE,
             Action::Pause => ffi::STOP_ALL_ITERATION_AND_WATERMARK,
@@ -144,61 +165,54 @@ impl Worker {
 
     /// A response's headers are here. On the worker's thread.
     pub fn response_headers(&self, stream: u32) {
-        let mut then = Then::default();
-        let mut state = self.lock();
-        self.enter(&mut state, &mut then, |vm, host| {
-            if host.is_stream(stream) {
-                host.enter(stream);
-                with_host(host, || vm.response_headers(stream));
-            }
+        self.run(On::Worker(None), |worker, state, then| {
+            worker.enter(state, then, |vm, host| {
+                if host.streams.handle(stream).is_some() {
+                    host.enter(stream);
+                    with_host(host, || vm.response_headers(stream));
+                }
+            });
         });
-        drop(state);
-        self.after(then);
     }
 
     /// A call of a stream ended. On the worker's thread.
     pub fn stream_answered(&self, stream: u32, id: u64, answer: Option<Answer>) {
-        let mut then = Then::default();
-        let mut state = self.lock();
-        if let Some(token) = state.host.stream_call(stream, id) {
-            state.host.inbox.push_back(Event::Answer(token, answer));
-        }
-        self.deliver(&mut state, &mut then);
-        drop(state);
-        self.after(then);
+        self.run(On::Worker(None), |worker, state, then| {
+            if let Some(token) = state.host.streams.take_call(stream, id) {
+                state.host.inbox.push_back(Event::Answer(token, answer));
+            }
+            worker.deliver(state, then);
+        });
     }
 
     /// There is something in the inbox. On the worker's thread.
     pub fn scheduled(&self) {
-        let mut then = Then::default();
-        let mut state = self.lock();
-        self.deliver(&mut state, &mut then);
-        drop(state);
-        self.after(then);
+        self.run(On::Worker(None), Self::deliver);
     }
 
     /// A stream ended. On the worker's thread.
     pub fn destroy(&self, stream: u32) {
-        let mut then = Then::default();
-        let mut state = self.lock();
-        state.host.remove_stream(stream);
-        // What was to come by its scheduler comes now.
-        self.deliver(&mut state, &mut then);
-        drop(state);
-        self.after(then);
+        self.run(On::Worker(None), |worker, state, then| {
+            state.host.streams.remove(stream);
+            // Its scheduler may have been to bring what is there.
+            if !state.host.inbox.is_empty() && !state.host.streams.schedule() {
+                worker.deliver(state, then);
+            }
+        });
     }
 
     /// A call of no stream ended. On the main thread.
     pub fn answer(worker: u32, token: u32, answer: Option<Answer>) {
-        let Some(worker) = Self::get(worker) else { return };
-        worker.bring([Event::Answer(token, answer)]);
+        if let Some(worker) = Self::get(worker) {
+            worker.bring([Event::Answer(token, answer)]);
+        }
     }
 
     /// Ticks those that are due; how long until the next is. On the main thread.
     pub fn tick_all() -> Option<Duration> {
         for worker in Self::all() {
             if worker.due.load(Ordering::Acquire) <= now() {
-                let due = worker.lock().host.take_due(now());
+                let due = worker.lock().host.roots.take_due(now());
                 worker.bring(due.into_iter().map(Event::Tick));
             }
         }
@@ -208,23 +222,30 @@ impl Worker {
 
     /// Has events come to the filter, wherever they may. On the main thread.
     fn bring(&self, events: impl IntoIterator<Item = Event>) {
+        self.run(On::Other, |worker, state, then| {
+            state.host.inbox.extend(events);
+            if !state.host.streams.schedule() {
+                worker.deliver(state, then);
+            }
+            worker.note_due(&state.host);
+        });
+    }
+
+    /// Does something under the lock, and after that what was put off.
+    fn run<T>(&self, on: On, what: impl FnOnce(&Self, &mut State, &mut Then) -> T) -> T {
         let mut then = Then::default();
-        let mut state = self.lock();
-        state.host.inbox.extend(events);
-        if !state.host.schedule() {
-            self.deliver(&mut state, &mut then);
-        }
-        self.note_due(&state.host);
-        drop(state);
-        self.after(then);
+        let result = what(self, &mut self.lock(), &mut then);
+        self.after(then, on);
+        result
     }
 
     /// Hands the inbox to the filter.
     fn deliver(&self, state: &mut State, then: &mut Then) {
         while let Some(event) = state.host.inbox.pop_front() {
             self.enter(state, then, |vm, host| match event {
+                Event::Reply(stream, reply) => host.then.replies.push((stream, reply)),
                 Event::Tick(root) => {
-                    if host.is_root(root) {
+                    if host.roots.contains(root) {
                         host.enter(root);
                         with_host(host, || vm.tick(root));
                     }
@@ -238,7 +259,7 @@ impl Worker {
                         with_host(host, || vm.http_call_response(token, headers, body));
                     }
                     Some(Call::Grpc) => {
-                        host.answer = answer.and_then(grpc_message);
+                        host.answer = answer.as_ref().and_then(message);
                         let size = host.answer.as_ref().map(|answer| answer.body.len());
                         with_host(host, || vm.grpc_response(token, size));
                     }
@@ -260,8 +281,11 @@ impl Worker {
         let State { vm, host } = state;
         let result = catch_unwind(AssertUnwindSafe(|| run(vm, host))).ok();
         if result.is_none() {
-            crate::host::log_error("tollgate gateway: the filter failed, and starts over");
-            host.start_over(then);
+            log_error("tollgate gateway: the filter failed, and starts over");
+            host.then = Then::default();
+            host.forget_calls();
+            let waiting: Vec<u32> = host.streams.waiting().filter(|stream| !then.ends(*stream)).collect();
+            then.replies.extend(waiting.into_iter().map(|it| (it, Reply::Respond(Response::unavailable()))));
             *vm = rebuild(host);
         }
         then.take(&mut host.then);
@@ -270,20 +294,23 @@ impl Worker {
     }
 
     fn note_due(&self, host: &Host) {
-        self.due.store(host.due().unwrap_or(NEVER), Ordering::Release);
+        self.due.store(host.roots.due(), Ordering::Release);
     }
 
     /// Does what was put off. Without the lock.
-    fn after(&self, then: Then) {
-        for (stream, reply) in then.replies {
-            // The one before may have ended it.
-            let Some(envoy) = self.lock().host.settle(stream) else { continue };
-            match reply {
-                Reply::Continue => {
-                    // SAFETY: the stream is there, on this thread.
-                    unsafe { ffi::envoy_dynamic_module_callback_http_filter_continue_decoding(envoy) };
+    fn after(&self, then: Then, on: On) {
+        match on {
+            On::Worker(current) => {
+                for (stream, reply) in then.replies {
+                    self.reply(stream, reply, current == Some(stream));
                 }
-                Reply::Respond(response) => response.send(envoy),
+            }
+            On::Other if then.replies.is_empty() => {}
+            On::Other => {
+                let mut state = self.lock();
+                let replies = then.replies.into_iter().map(|(stream, reply)| Event::Reply(stream, reply));
+                state.host.inbox.extend(replies);
+                state.host.streams.schedule();
             }
         }
         if then.wakes {
@@ -292,9 +319,26 @@ impl Worker {
         extension::queue(then.queued);
     }
 
+    /// Answers a request that waits, or the one whose headers are being handled; another is not there any more, or was
+    /// answered. On the worker's thread.
+    fn reply(&self, stream: u32, reply: Reply, is_current: bool) {
+        let envoy = {
+            let streams = &mut self.lock().host.streams;
+            if streams.stop_waiting(stream) || is_current { streams.handle(stream) } else { None }
+        };
+        match (envoy, reply) {
+            // SAFETY: the stream is there, on this thread.
+            (Some(envoy), Reply::Continue) => unsafe {
+                ffi::envoy_dynamic_module_callback_http_filter_continue_decoding(envoy);
+            },
+            (Some(envoy), Reply::Respond(response)) => response.send(envoy),
+            (None, _) => {}
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic of the filter is caught under the lock.
-        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -302,26 +346,23 @@ impl Worker {
 fn rebuild(host: &mut Host) -> Vm<Both> {
     loop {
         let mut vm = Vm::default();
-        let failed = host.roots().into_iter().find(|(root, json)| {
+        let failed = host.roots.all().into_iter().find(|(root, json)| {
             host.configure(*root, json);
             let taken =
                 catch_unwind(AssertUnwindSafe(|| with_host(host, || vm.configure(*root, json.len()))));
             taken.is_err()
         });
         match failed {
-            Some((root, _)) => host.remove_root(root),
+            Some((root, _)) => host.roots.remove(root),
             None => return vm,
         }
     }
 }
 
-/// The one message of a unary call (gRPC over HTTP/2: a byte that is 0 where it is not compressed, four of its length).
-fn grpc_message(answer: Answer) -> Option<Answer> {
+/// The message of a gRPC call's answer.
+fn message(answer: &Answer) -> Option<Answer> {
     let header =
         |name: &[u8]| answer.headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_slice());
-    let is_fine = header(b":status") == Some(b"200") && matches!(header(b"grpc-status"), None | Some(b"0"));
-    let (frame, message) = answer.body.split_first_chunk::<5>().filter(|_| is_fine)?;
-    let [0, length @ ..] = *frame else { return None };
-    let message = message.get(..u32::from_be_bytes(length) as usize)?.to_vec();
-    Some(Answer { headers: Vec::new(), body: message })
+    let body = grpc::message(header(b":status")?, header(b"grpc-status"), &answer.body)?.to_vec();
+    Some(Answer { headers: Vec::new(), body })
 }

@@ -43,6 +43,12 @@ pub(super) fn cases(keys: &Keys, now: u64) -> Vec<Case> {
             [spoof(bearer(&good, alice()))],
         ),
         Case::auth(
+            "a claim that is empty is told by no header, and the client's goes",
+            tokens(keys),
+            [bearer(token().claim("tenant", "").sign_rsa(keys), alice().no_upstream("x-tenant"))
+                .header("x-tenant", "mallory")],
+        ),
+        Case::auth(
             "identity headers of the client go on a route without a policy",
             tokens(keys),
             [spoof(Step::on("open", nobody()))],

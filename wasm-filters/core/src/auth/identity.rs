@@ -31,8 +31,8 @@ impl Identity {
         Self::new(Some(consumer.to_owned()), "api_key", Some(id.to_owned()), claims)
     }
 
-    /// The subject of a verified token, with the claims that are to be kept. Those that cannot be header values are left
-    /// out of `mapping`'s headers.
+    /// The subject of a verified token, with the claims that are to be kept. Those that cannot be header values, and those
+    /// that are empty, are left out of `mapping`'s headers.
     pub fn of_token(
         claims: &Claims,
         mapping: &[ClaimToHeader],
@@ -48,7 +48,7 @@ impl Identity {
         let id = claims.get("jti").and_then(Value::as_str).map(str::to_owned).filter(safe);
         let mut identity = Self::new(subject, "jwt", id, keep.keep(claims));
         for ClaimToHeader { claim, header } in mapping {
-            let value = claims.text(claim).filter(safe);
+            let value = claims.text(claim).filter(|text| !text.is_empty() && safe(text));
             match identity.headers.iter_mut().find(|(name, _)| name == header) {
                 Some((_, old)) => *old = value,
                 None => identity.headers.push((header.clone(), value)),
