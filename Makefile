@@ -40,7 +40,7 @@ lint: setup ## Formatting, clippy with warnings denied, and the house rules
 	cargo clippy --workspace --all-targets --features xds-server/criterion -- -D warnings
 	tests/tidy.sh
 
-bench: wasm native ## Print the benchmark tables (release build; about 8 minutes)
+bench: wasm native ## Print the benchmark tables (release build; about 12 minutes)
 	@tests/setup.sh --bench >/dev/null
 	cargo build --release $(SERVERS) --bins --example raw_resources
 	@exec $(TARGET_DIR)/release/tollgate-bench $(ARGS)

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, default_value_t = 100, env = "TOLLGATE_BENCH_EDITS")]
     pub(crate) edits: usize,
     /// Rounds of load over all variants; 0 leaves that table out
-    #[arg(long, default_value_t = 9, env = "TOLLGATE_BENCH_ROUNDS")]
+    #[arg(long, default_value_t = 5, env = "TOLLGATE_BENCH_ROUNDS")]
     pub(crate) rounds: usize,
     /// Seconds of load for each variant in a round
     #[arg(long, default_value_t = 2, env = "TOLLGATE_BENCH_SECONDS")]

@@ -1,8 +1,8 @@
 //! What the filters cost: the same requests through Envoy without them, with each, and with both; and beside them, what
 //! Envoy's own filters for the same jobs cost.
 //!
-//! The variants take turns within each round, and each is compared with the bare Envoy of its own round, so that a
-//! machine that gets slower or faster does so for all of them.
+//! The variants take turns within each round, and each is compared with the bare Envoy as it was right before, so that a
+//! machine that gets slower or faster does so for both.
 
 use std::fmt::Write;
 
@@ -21,15 +21,21 @@ pub(super) const AUTHORIZATION: &str = "Bearer eyJhbGciOiJIUzI1NiIsImtpZCI6ImJlb
 /// The key of that token, as a JSON Web Key writes it.
 pub(super) const KEY: &str = "YSBzZWNyZXQgb2YgYXQgbGVhc3QgdGhpcnR5LXR3byBieXRlcw";
 
-/// The listeners of our edge, by what they do.
-const LISTENERS: [&str; 7] = ["plain", "auth", "limit", "both", "quiet", "shared", "fresh"];
-/// The same with native filters.
-const NATIVE: [&str; 6] =
-    ["native-plain", "native-auth", "native-both", "native-quiet", "native-shared", "native-fresh"];
+/// The listeners of an edge of ours, by what they do, and what their rows are called.
+const LISTENERS: [(&str, &str); 7] = [
+    ("plain", "a gateway without policies"),
+    ("auth", "with auth (a token seen before)"),
+    ("limit", "with rate limit"),
+    ("both", "with both"),
+    ("quiet", "with both, quota told on 429 only"),
+    (SHARED, "the same, the limit shared by all Envoys (Redis)"),
+    ("fresh", "with auth (RS256, tokens never seen before)"),
+];
+const SHARED: &str = "shared";
 
 /// One way through Envoy, and what was measured on it.
 struct Variant<'a> {
-    name: &'static str,
+    name: String,
     port: u16,
     /// The Envoy whose processor time counts.
     pid: i32,
@@ -49,8 +55,84 @@ enum Sends<'a> {
 }
 
 impl<'a> Variant<'a> {
-    fn new(name: &'static str, (port, pid): (u16, i32), sends: Sends<'a>) -> Self {
-        Self { name, port, pid, sends, per_second: Vec::new(), ratios: Vec::new(), cpu_micros: Vec::new() }
+    fn new(name: impl Into<String>, (port, pid): (u16, i32), sends: Sends<'a>) -> Self {
+        let (per_second, ratios, cpu_micros) = (Vec::new(), Vec::new(), Vec::new());
+        Self { name: name.into(), port, pid, sends, per_second, ratios, cpu_micros }
+    }
+
+    /// Requests per second, and microseconds of Envoy's a request. `None` where our own load can't send them.
+    fn measure(&self, args: &Args, generator: Generator) -> Result<Option<(f64, f64)>> {
+        let before = cpu_time_of(self.pid)?;
+        let per_second = match &self.sends {
+            Sends::Nothing => generator.requests_per_second(args, self.port, &[]),
+            Sends::OneToken => {
+                generator.requests_per_second(args, self.port, &[("authorization", AUTHORIZATION)])
+            }
+            Sends::NewTokens(tokens) => match generator.scripted(args, self.port, &tokens.script) {
+                Some(measured) => measured,
+                None => return Ok(None),
+            },
+        }?;
+        let cpu = cpu_time_of(self.pid)? - before;
+        Ok(Some((per_second, cpu.as_secs_f64() * 1e6 / (per_second * args.seconds as f64))))
+    }
+
+    fn note(&mut self, (per_second, cpu_micros): (f64, f64), bare: f64) {
+        self.per_second.push(per_second);
+        self.ratios.push(per_second / bare);
+        self.cpu_micros.push(cpu_micros);
+    }
+}
+
+/// An edge with all listeners, whose filters all run so.
+struct Edge {
+    gateway: Gateway,
+    ports: Vec<u16>,
+    filters: &'static str,
+}
+
+impl Edge {
+    fn start(
+        filters: &'static str,
+        redis: &redis::Server,
+        upstream: &Upstream,
+        tokens: &Tokens,
+    ) -> Result<Self> {
+        let ports = LISTENERS.map(|_| ports::free()).into_iter().collect::<Result<Vec<u16>>>()?;
+        let yaml = yaml(filters, upstream, &ports, tokens);
+        let url = format!("redis://127.0.0.1:{}", redis.port);
+        let gateway = Gateway::edge_only_on(
+            &format!("bench-throughput-{filters}"),
+            |stack| {
+                stack.concurrency = 1;
+                stack.xds_arguments = ["--quota-redis", &url].map(str::to_owned).to_vec();
+                Ok(())
+            },
+            |_| yaml,
+        )?;
+        Ok(Self { gateway, ports, filters })
+    }
+
+    fn variants<'a>(&self, tokens: &'a Tokens) -> Result<Vec<Variant<'a>>> {
+        let pid = self.gateway.pid(Proxy::Edge).context("the edge is not running")?;
+        let variant = |((listener, name), port): ((&str, &str), &u16)| {
+            let sends = match listener {
+                "plain" | "limit" => Sends::Nothing,
+                "fresh" => Sends::NewTokens(tokens),
+                _ => Sends::OneToken,
+            };
+            Variant::new(format!("{}: {name}", self.filters), (*port, pid), sends)
+        };
+        Ok(LISTENERS.into_iter().zip(&self.ports).map(variant).collect())
+    }
+
+    /// The port of the listener whose limit is shared.
+    fn shared(&self) -> Option<u16> {
+        LISTENERS
+            .iter()
+            .zip(&self.ports)
+            .find(|((listener, _), _)| *listener == SHARED)
+            .map(|(_, port)| *port)
     }
 }
 
@@ -59,53 +141,18 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     let upstream = Upstream::start_silent("bench")?;
     let tokens = Tokens::mint()?;
     let redis = redis::Server::in_memory()?;
-    let ports = [(); LISTENERS.len() + NATIVE.len()].map(|()| ports::free());
-    let ports = ports.into_iter().collect::<Result<Vec<u16>>>()?;
-    let yaml = yaml(&upstream, &ports, &tokens);
-    let url = format!("redis://127.0.0.1:{}", redis.port);
-    let gateway = Gateway::edge_only_on(
-        "bench-throughput",
-        |stack| {
-            stack.concurrency = 1;
-            stack.xds_arguments = ["--quota-redis", &url].map(str::to_owned).to_vec();
-            Ok(())
-        },
-        |_| yaml,
-    )?;
-    let native = Native::start(toolbox, &upstream, gateway.ports().xds_quota, &tokens)?;
-    let filtered = gateway.pid(Proxy::Edge).context("the edge is not running")?;
-    let (wasm, compiled) = ports.split_at(LISTENERS.len());
-    let (
-        [plain, auth, limit, both, quiet, shared, fresh],
-        [n_plain, n_auth, n_both, n_quiet, n_shared, n_fresh],
-    ) = (wasm, compiled)
-    else {
-        anyhow::bail!("there is a port for each listener");
-    };
-    let (ours, theirs) = (|port: &u16| (*port, filtered), |port: u16| (port, native.pid()));
-    let mut variants = [
-        Variant::new("bare Envoy", theirs(native.bare), Sends::Nothing),
-        Variant::new("a gateway without policies", ours(plain), Sends::Nothing),
-        Variant::new("with auth (a token seen before)", ours(auth), Sends::OneToken),
-        Variant::new("with rate limit", ours(limit), Sends::Nothing),
-        Variant::new("with both", ours(both), Sends::OneToken),
-        Variant::new("with both, quota told on 429 only", ours(quiet), Sends::OneToken),
-        Variant::new("the same, the limit shared by all Envoys (Redis)", ours(shared), Sends::OneToken),
-        Variant::new("with auth (RS256, tokens never seen before)", ours(fresh), Sends::NewTokens(&tokens)),
-        Variant::new("native: a gateway without policies", ours(n_plain), Sends::Nothing),
-        Variant::new("native: with auth (a token seen before)", ours(n_auth), Sends::OneToken),
-        Variant::new("native: with both", ours(n_both), Sends::OneToken),
-        Variant::new("native: with both, quota told on 429 only", ours(n_quiet), Sends::OneToken),
-        Variant::new(
-            "native: the same, the limit shared by all Envoys (Redis)",
-            ours(n_shared),
-            Sends::OneToken,
-        ),
-        Variant::new(
-            "native: with auth (RS256, tokens never seen before)",
-            ours(n_fresh),
-            Sends::NewTokens(&tokens),
-        ),
+    // Each in a process of its own, as it would be: those with Wasm have a virtual machine beside each worker.
+    let edges = ["wasm", "native"].map(|filters| Edge::start(filters, &redis, &upstream, &tokens));
+    let edges = edges.into_iter().collect::<Result<Vec<Edge>>>()?;
+    let quota = edges.first().context("there is an edge")?.gateway.ports().xds_quota;
+    let native = Native::start(toolbox, &upstream, quota, &tokens)?;
+    let theirs = |port: u16| (port, native.pid());
+    let mut bare = Variant::new("bare Envoy", theirs(native.bare), Sends::Nothing);
+    let mut variants = Vec::new();
+    for edge in &edges {
+        variants.extend(edge.variants(&tokens)?);
+    }
+    variants.extend([
         Variant::new(
             "Envoy's jwt_authn (checks the token each time)",
             theirs(native.jwt_authn),
@@ -123,48 +170,33 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
             theirs(native.shared),
             Sends::OneToken,
         ),
-    ];
+    ]);
     let generator = Generator::find();
-    let mut served = 0.0;
-    let calls_before = quota_calls(&gateway)?;
+    let calls = || edges.iter().map(|edge| quota_calls(&edge.gateway)).sum::<Result<u64>>();
+    let (mut served, calls_before) = (0.0, calls()?);
+    let report = || edges.iter().map(|edge| edge.gateway.report()).collect::<String>();
     // The first round warms up: connections, caches, the compiler of the VM.
     for round in 0..=args.rounds {
         eprintln!("round {round} of {}{}", args.rounds, if round == 0 { " (warm-up)" } else { "" });
-        let mut bare = None;
         for variant in &mut variants {
-            let before = cpu_time_of(variant.pid)?;
-            let per_second = match &variant.sends {
-                Sends::Nothing => generator.requests_per_second(args, variant.port, &[]),
-                Sends::OneToken => {
-                    generator.requests_per_second(args, variant.port, &[("authorization", AUTHORIZATION)])
-                }
-                Sends::NewTokens(tokens) => {
-                    match generator.scripted(args, variant.port, &tokens.script) {
-                        Some(measured) => measured,
-                        // Our own load sends one request only.
-                        None => continue,
-                    }
-                }
+            let measured = |variant: &Variant<'_>| {
+                variant.measure(args, generator).with_context(|| format!("{}\n{}", variant.name, report()))
             };
-            let per_second = per_second.with_context(|| format!("{}\n{}", variant.name, gateway.report()))?;
-            let cpu = cpu_time_of(variant.pid)? - before;
-            let ratio = per_second / *bare.get_or_insert(per_second);
-            if variant.port == *shared || variant.port == *n_shared {
-                served += per_second * args.seconds as f64;
+            let (Some(before), Some(now)) = (measured(&bare)?, measured(variant)?) else { continue };
+            if edges.iter().any(|edge| edge.shared() == Some(variant.port)) {
+                served += now.0 * args.seconds as f64;
             }
             if round > 0 {
-                variant.per_second.push(per_second);
-                variant.ratios.push(ratio);
-                variant.cpu_micros.push(cpu.as_secs_f64() * 1e6 / (per_second * args.seconds as f64));
+                bare.note(before, before.0);
+                variant.note(now, before.0);
             }
         }
     }
-    let calls = quota_calls(&gateway)?.saturating_sub(calls_before);
-    let per_thousand = calls as f64 * 1_000.0 / served;
+    let per_thousand = calls()?.saturating_sub(calls_before) as f64 * 1_000.0 / served;
     let note = format!(
         "\nThe shared limit took {per_thousand:.2} calls to the quota service per 1,000 requests of its one key.\n"
     );
-    Ok(table(args, generator, variants) + &note)
+    Ok(table(args, generator, [bare].into_iter().chain(variants)) + &note)
 }
 
 /// Calls to the quota service that our edge made.
@@ -177,7 +209,7 @@ fn quota_calls(gateway: &Gateway) -> Result<u64> {
     Ok(values.sum())
 }
 
-fn table(args: &Args, generator: Generator, variants: [Variant<'_>; 19]) -> String {
+fn table<'a>(args: &Args, generator: Generator, variants: impl Iterator<Item = Variant<'a>>) -> String {
     let mut text = format!(
         "Requests through one Envoy worker to a loopback upstream, from {} on {} connections; medians of {} interleaved \
          rounds of {} s:\n\n| | requests/s | ratio to bare | Envoy CPU a request |\n|---|---:|---:|---:|\n",
@@ -194,18 +226,17 @@ fn table(args: &Args, generator: Generator, variants: [Variant<'_>; 19]) -> Stri
 }
 
 /// Listeners of one Envoy that differ in their policies only. The limits are never reached.
-fn yaml(upstream: &Upstream, ports: &[u16], tokens: &Tokens) -> String {
-    let policies = |listener: &str| match listener.trim_start_matches("native-") {
+fn yaml(filters: &str, upstream: &Upstream, ports: &[u16], tokens: &Tokens) -> String {
+    let policies = |listener: &str| match listener {
         "auth" => "auth: tokens",
         "limit" => "rate_limit: high",
         "both" => "auth: tokens, rate_limit: high",
         "quiet" => "auth: tokens, rate_limit: quiet",
-        "shared" => "auth: tokens, rate_limit: shared",
+        SHARED => "auth: tokens, rate_limit: shared",
         "fresh" => "auth: fresh",
         _ => "",
     };
-    let listener = |(name, port): (&&str, &u16)| {
-        let filters = if name.starts_with("native-") { "native" } else { "wasm" };
+    let listener = |((name, _), port): (&(&str, &str), &u16)| {
         format!(
             "  {name}:\n    address: 127.0.0.1:{port}\n    filters: {filters}\n    virtual_hosts:\n      - name: bench\n        hosts: [\"*\"]\n        \
              policies: {{ {} }}\n        routes: [{{ match: {{ path: {{ prefix: / }} }}, to: bench }}]\n",
@@ -220,8 +251,8 @@ fn yaml(upstream: &Upstream, ports: &[u16], tokens: &Tokens) -> String {
          [{{ jwt: {{ issuer: https://issuer.example, audiences: [api], algorithms: [RS256], jwks: {{ inline: {} }} }} }}] }}\n  \
          rate_limit:\n    high: {{ {high} }}\n    quiet: {{ {high}, headers: limited }}\n    shared: {{ {high}, headers: limited, \
          scope: global }}\n",
-        [LISTENERS.as_slice(), &NATIVE].concat().join(", "),
-        LISTENERS.iter().chain(&NATIVE).zip(ports).map(listener).collect::<String>(),
+        LISTENERS.map(|(name, _)| name).join(", "),
+        LISTENERS.iter().zip(ports).map(listener).collect::<String>(),
         upstream.address(),
         tokens.jwks,
     )
