@@ -1,8 +1,8 @@
 //! What the filters cost: the same requests through Envoy without them, with each, and with both; and beside them, what
 //! Envoy's own filters for the same jobs cost.
 //!
-//! The variants take turns within each round, and each is compared with the bare Envoy as it was right before, so that a
-//! machine that gets slower or faster does so for both.
+//! The variants take turns within each round, and each is compared with the bare Envoy as it was right before, sent the same
+//! requests: a machine that gets slower or faster does so for both, and both read what the requests bring.
 
 use std::fmt::Write;
 
@@ -46,6 +46,7 @@ struct Variant<'a> {
 }
 
 /// What the requests bring.
+#[derive(Clone, Copy)]
 enum Sends<'a> {
     Nothing,
     /// The same token each.
@@ -147,7 +148,12 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     let quota = edges.first().context("there is an edge")?.gateway.ports().xds_quota;
     let native = Native::start(toolbox, &upstream, quota, &tokens)?;
     let theirs = |port: u16| (port, native.pid());
-    let mut bare = Variant::new("bare Envoy", theirs(native.bare), Sends::Nothing);
+    let mut bare = [
+        ("bare Envoy", Sends::Nothing),
+        ("bare Envoy, which passes a token on", Sends::OneToken),
+        ("bare Envoy, which passes tokens on (RS256)", Sends::NewTokens(&tokens)),
+    ]
+    .map(|(name, sends)| Variant::new(name, theirs(native.bare), sends));
     let mut variants = Vec::new();
     for edge in &edges {
         variants.extend(edge.variants(&tokens)?);
@@ -182,7 +188,13 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
             let measured = |variant: &Variant<'_>| {
                 variant.measure(args, generator).with_context(|| format!("{}\n{}", variant.name, report()))
             };
-            let (Some(before), Some(now)) = (measured(&bare)?, measured(variant)?) else { continue };
+            let [nothing, one_token, new_tokens] = &mut bare;
+            let bare = match variant.sends {
+                Sends::Nothing => nothing,
+                Sends::OneToken => one_token,
+                Sends::NewTokens(_) => new_tokens,
+            };
+            let (Some(before), Some(now)) = (measured(bare)?, measured(variant)?) else { continue };
             if edges.iter().any(|edge| edge.shared() == Some(variant.port)) {
                 served += now.0 * args.seconds as f64;
             }
@@ -196,7 +208,7 @@ pub(super) fn measure(args: &Args, toolbox: &Toolbox) -> Result<String> {
     let note = format!(
         "\nThe shared limit took {per_thousand:.2} calls to the quota service per 1,000 requests of its one key.\n"
     );
-    Ok(table(args, generator, [bare].into_iter().chain(variants)) + &note)
+    Ok(table(args, generator, bare.into_iter().chain(variants)) + &note)
 }
 
 /// Calls to the quota service that our edge made.
