@@ -289,3 +289,19 @@ extern "C" fn envoy_dynamic_module_on_bootstrap_extension_admin_request(
 ) -> u32 {
     404
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_says_which_stream_it_is_and_none_is_none() {
+        Worker::make(1 << 10);
+        for (worker, root, stream) in [(0, 1, 1 << 31), (7, 42, u32::MAX), (1023, (1 << 22) - 1, 1 << 31 | 5)]
+        {
+            let (_, of) = Stream::of(Stream { worker, root, stream }.number()).unwrap();
+            assert_eq!((of.worker, of.root, of.stream), (worker, root, stream));
+        }
+        assert!(Stream::of(std::ptr::null()).is_none());
+    }
+}

@@ -19,6 +19,8 @@
 #![expect(unsafe_code, reason = "Envoy's side of a module is a C ABI")]
 
 mod extension;
+#[cfg(test)]
+mod fake;
 mod ffi;
 mod hooks;
 mod host;

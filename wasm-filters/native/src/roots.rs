@@ -66,3 +66,35 @@ impl Roots {
         .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_is_due_once_until_it_says_when_the_next_is() {
+        let mut roots = Roots::default();
+        assert_eq!(roots.due(), NEVER);
+        roots.add(1, Arc::default());
+        roots.add(2, Arc::default());
+        assert!(roots.tick_after(1, 100, Duration::from_nanos(50)), "before all others");
+        assert!(!roots.tick_after(2, 100, Duration::from_nanos(60)));
+        assert!(!roots.tick_after(3, 100, Duration::ZERO), "there is none");
+        assert_eq!(roots.due(), 150);
+        assert!(roots.take_due(149).is_empty());
+        assert_eq!(roots.take_due(150), [1]);
+        assert!(roots.take_due(150).is_empty(), "a busy worker is not told twice");
+        assert_eq!(roots.take_due(u64::MAX - 1), [2]);
+        assert!(roots.tick_after(1, u64::MAX - 1, Duration::MAX) || roots.due() == NEVER);
+    }
+
+    #[test]
+    fn the_last_one_is_known() {
+        let mut roots = Roots::default();
+        roots.add(1, Arc::default());
+        roots.add(2, Arc::default());
+        assert!(!roots.is_last(1));
+        roots.remove(2);
+        assert!(roots.is_last(1) && !roots.is_last(2));
+    }
+}

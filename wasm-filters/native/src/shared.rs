@@ -41,3 +41,37 @@ fn with<T>(key: &[u8], run: impl FnOnce(&mut HashMap<Vec<u8>, (Vec<u8>, u32)>) -
     // Nothing in here panics half-way.
     run(&mut shard.lock().unwrap_or_else(PoisonError::into_inner))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    #[test]
+    fn whoever_read_an_older_version_does_not_write() {
+        assert_eq!(get(b"none"), Err(Status::NotFound));
+        set(b"key", b"a", 0).unwrap();
+        let (value, version) = get(b"key").unwrap();
+        assert_eq!(value, b"a");
+        set(b"key", b"b", version).unwrap();
+        assert_eq!(set(b"key", b"c", version), Err(Status::CasMismatch));
+        set(b"key", b"d", 0).unwrap();
+        assert_eq!(get(b"key").unwrap().0, b"d");
+    }
+
+    #[test]
+    fn no_worker_loses_what_another_added() {
+        set(b"sum", &0_u64.to_le_bytes(), 0).unwrap();
+        let add = || {
+            let (value, version) = get(b"sum").unwrap();
+            let sum = u64::from_le_bytes(value.try_into().unwrap()) + 1;
+            set(b"sum", &sum.to_le_bytes(), version)
+        };
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| (0..1_000).for_each(|_| while add().is_err() {}));
+            }
+        });
+        assert_eq!(get(b"sum").unwrap().0, 8_000_u64.to_le_bytes());
+    }
+}

@@ -366,3 +366,78 @@ fn message(answer: &Answer) -> Option<Answer> {
     let body = grpc::message(header(b":status")?, header(b"grpc-status"), &answer.body)?.to_vec();
     Some(Answer { headers: Vec::new(), body })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{self, Said};
+
+    const NOTHING: &[u8] =
+        br#"{"auth":{"trust_identity_headers":false,"claim_headers":[],"policies":{}},"rate_limit":{"policies":{}}}"#;
+
+    /// The worker of this test, whose streams are numbers that only it uses.
+    fn worker(number: u32) -> &'static Worker {
+        Worker::make(1 << 10);
+        Worker::get(number).unwrap()
+    }
+
+    fn add(worker: &Worker, root: u32, envoy: usize) -> u32 {
+        let stream = worker.new_stream();
+        worker.run(On::Worker(None), |_, state, _| {
+            state.host.streams.add(stream, root, fake::handle(envoy));
+            state.host.streams.wait(stream);
+        });
+        stream
+    }
+
+    #[test]
+    fn a_failure_answers_those_that_wait_once_and_the_filter_starts_over() {
+        let worker = worker(1);
+        let root = Worker::configure(NOTHING).unwrap();
+        let (first, second) = (add(worker, root, 11), add(worker, root, 12));
+        worker.run(On::Worker(None), |worker, state, then| {
+            then.replies.push((first, Reply::Continue));
+            assert!(worker.enter(state, then, |_, _| -> () { panic!("as told to by a test") }).is_none());
+        });
+        assert_eq!(fake::said_of(11), [Said::Continue]);
+        assert_eq!(fake::said_of(12), [Said::Respond(503)]);
+        // Neither waits any more: nothing is said of them again.
+        worker.run(On::Worker(None), |_, _, then| {
+            then.replies.extend([first, second].map(|stream| (stream, Reply::Continue)));
+        });
+        assert_eq!(fake::said_of(11).len() + fake::said_of(12).len(), 2);
+        // It has its configuration again: a request without a route goes on.
+        assert_eq!(worker.request_headers(worker.new_stream(), root, fake::handle(13)), ffi::CONTINUE);
+        Worker::forget(root);
+    }
+
+    #[test]
+    fn what_another_thread_would_answer_waits_for_the_worker() {
+        let worker = worker(2);
+        let stream = add(worker, 1, 21);
+        worker.run(On::Other, |_, _, then| then.replies.push((stream, Reply::Continue)));
+        assert_eq!(fake::said_of(21), [Said::Schedule]);
+        worker.scheduled();
+        assert_eq!(fake::said_of(21), [Said::Schedule, Said::Continue]);
+    }
+
+    #[test]
+    fn what_was_to_come_by_a_stream_that_ends_comes_by_another_or_at_once() {
+        let worker = worker(3);
+        let (first, second) = (add(worker, 1, 31), add(worker, 1, 32));
+        worker.run(On::Other, |_, _, then| then.replies.push((second, Reply::Continue)));
+        assert_eq!(fake::said_of(31), [Said::Schedule]);
+        worker.destroy(first);
+        assert_eq!(fake::said_of(32), [Said::Schedule]);
+        worker.destroy(second);
+        assert!(worker.lock().host.inbox.is_empty());
+        assert_eq!(fake::said_of(32), [Said::Schedule], "it is gone");
+    }
+
+    #[test]
+    fn a_bad_configuration_is_refused() {
+        Worker::make(1 << 10);
+        assert!(Worker::configure(b"{}").is_none());
+        assert!(Worker::configure(b"\xff").is_none());
+    }
+}
