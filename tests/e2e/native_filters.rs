@@ -1,7 +1,10 @@
 //! `filters: native`: how an Envoy comes to it and back, and what it does where it has no library. No request passes
 //! without filters for that. What native filters do is tested beside those in Wasm, test by test.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use http::Method;
 use tollgate_tests::{
@@ -35,6 +38,20 @@ fn native(text: &str) -> String {
 /// Where no library is.
 fn nothing(name: &str) -> PathBuf {
     work_dir::new(&format!("{name}-library")).unwrap()
+}
+
+/// Starts an edge Envoy of this gateway without the library's bootstrap, which looks for libraries in that folder.
+fn start_edge(gateway: &Gateway, name: &str, libraries: &Path) -> Process {
+    let (toolbox, ports) = (gateway.toolbox().clone(), gateway.ports());
+    let folder = work_dir::new(&format!("{name}-envoy")).unwrap();
+    let path = folder.join("edge.yaml");
+    let bootstrap = read(&toolbox.envoy_config("edge.yaml")).unwrap();
+    fs::write(&path, render::bootstrap(&bootstrap, ports).unwrap()).unwrap();
+    let mut command = envoy::serve(&Toolbox { native: nothing(name), ..toolbox }, &path, 1).unwrap();
+    command.env(NATIVE_VARIABLE, libraries);
+    let edge = Process::start("Envoy", command, folder.join("envoy.log")).unwrap();
+    edge.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(ports.edge_admin)).unwrap();
+    edge
 }
 
 /// Waits until the filter is held, for the reason that Envoy gives.
@@ -95,17 +112,7 @@ fn filters_change_from_wasm_to_native_and_back_under_load() {
 fn an_envoy_that_has_the_library_but_not_its_bootstrap_refuses_it() {
     let name = "native-bare";
     let gateway = Gateway::xds_only(name, |ports| native(&closed(ports))).unwrap();
-    let ports = *gateway.ports();
-    let toolbox = gateway.toolbox().clone();
-    let folder = work_dir::new(&format!("{name}-envoy")).unwrap();
-    let path = folder.join("edge.yaml");
-    let bootstrap = read(&toolbox.envoy_config("edge.yaml")).unwrap();
-    fs::write(&path, render::bootstrap(&bootstrap, &ports).unwrap()).unwrap();
-    let library = toolbox.native.clone();
-    let mut command = envoy::serve(&Toolbox { native: nothing(name), ..toolbox }, &path, 1).unwrap();
-    command.env(NATIVE_VARIABLE, library);
-    let edge = Process::start("Envoy", command, folder.join("envoy.log")).unwrap();
-    edge.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(ports.edge_admin)).unwrap();
+    let edge = start_edge(&gateway, name, &gateway.toolbox().native);
     wait_until_held(&gateway, "Failed to initialize dynamic module");
     assert_eq!(gateway.edge().get("/").header("x-api-key", "foo").send().unwrap().status, 500);
     assert!(edge.report().contains("envoy-configs/native.yaml"), "{}", edge.report());
@@ -208,15 +215,7 @@ fn an_envoy_that_starts_without_the_library_serves_nobody_until_it_has_filters()
     let name = "native-missing-start";
     let gateway = Gateway::xds_only(name, |ports| native(&closed(ports))).unwrap();
     let ports = *gateway.ports();
-    let mut toolbox = gateway.toolbox().clone();
-    toolbox.native = nothing(name);
-    let folder = work_dir::new(&format!("{name}-envoy")).unwrap();
-    let path = folder.join("edge.yaml");
-    let bootstrap = read(&toolbox.envoy_config("edge.yaml")).unwrap();
-    fs::write(&path, render::bootstrap(&bootstrap, &ports).unwrap()).unwrap();
-    let edge =
-        Process::start("Envoy", envoy::serve(&toolbox, &path, 1).unwrap(), folder.join("envoy.log")).unwrap();
-    edge.wait_until("being ready", EFFECT_DEADLINE, || envoy::ready(ports.edge_admin)).unwrap();
+    let edge = start_edge(&gateway, name, &nothing(name));
     wait_until_held(&gateway, "tollgate_gateway");
     let call = || gateway.edge().get("/").header("x-api-key", "foo").send().unwrap().status;
     assert_eq!(call(), 500, "{}", edge.report());

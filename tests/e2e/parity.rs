@@ -11,12 +11,12 @@ use anyhow::{Context, Result, bail};
 use tollgate_filter_cases::{Answer, Case, Config, Observed, Outcome, Step, cases};
 use tollgate_tests::{http_client::Client, ports, upstream};
 
-use crate::upstreams;
+use crate::{upstreams, yaml::Filters};
 
 mod envoy;
 mod introspection;
 
-use envoy::{CaseEnvoy, Filters};
+use envoy::CaseEnvoy;
 use introspection::Introspection;
 
 /// Cases that wait longer than this are the test host's alone, whose time is virtual.

@@ -7,18 +7,11 @@ use serde_json::{Value, json};
 use tollgate_filter_cases::{Case, Config, INTROSPECTION_CLUSTER, Route};
 use tollgate_tests::{envoy, ports, process::Process, toolbox::Toolbox, work_dir};
 
-use crate::upstreams;
+use crate::{upstreams, yaml::Filters};
 
 /// Starting compiles each module once a VM.
 const READY: Duration = Duration::from_secs(120);
 const HTTP: &str = "type.googleapis.com/envoy.extensions.filters.http";
-
-/// How the filter runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Filters {
-    Wasm,
-    Native,
-}
 
 pub struct CaseEnvoy {
     process: Process,

@@ -155,8 +155,9 @@ pub fn stop() {
     }
 }
 
-/// Has the main thread do what is due, and what is in the queue. On any thread.
-pub fn wake() {
+/// Hands these over to the main thread, and has it do what is due. On any thread.
+pub fn wake(queued: Vec<Queued>) {
+    lock(&QUEUE).extend(queued);
     if let Some(extension) = &*lock(&EXTENSION) {
         // SAFETY: it is there for as long as the lock is held.
         unsafe {
@@ -165,14 +166,6 @@ pub fn wake() {
                 0,
             );
         }
-    }
-}
-
-/// Hands something over to the main thread. On any thread.
-pub fn queue(queued: Vec<Queued>) {
-    if !queued.is_empty() {
-        lock(&QUEUE).extend(queued);
-        wake();
     }
 }
 

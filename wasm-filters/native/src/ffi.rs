@@ -78,7 +78,6 @@ pub type Handle = *mut c_void;
 pub type HttpCallout =
     unsafe extern "C" fn(Handle, *mut u64, Buffer, *const Header, usize, Buffer, u64) -> u32;
 
-#[allow(improper_ctypes, reason = "buffers are pairs of a pointer and a size")]
 unsafe extern "C" {
     pub fn envoy_dynamic_module_callback_log(level: u32, message: Buffer);
     pub fn envoy_dynamic_module_callback_get_concurrency() -> u32;

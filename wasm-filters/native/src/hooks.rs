@@ -9,13 +9,12 @@ use crate::extension::{self, Answer};
 use crate::ffi::{self, Buffer, Handle, Header};
 use crate::host::log_error;
 use crate::then::Response;
-use crate::worker::Worker;
+use crate::worker::{ROOT_BITS, Worker};
 
 /// A number in a pointer's place.
 type Number = *const c_void;
 
-const STREAM_BITS: u32 = 32;
-const ROOT_BITS: u32 = 22;
+const STREAM_BITS: u32 = u32::BITS;
 
 /// Which stream, of which configuration, on which worker.
 #[derive(Clone, Copy)]

@@ -21,10 +21,12 @@ use crate::host::{Call, Event, Host, log_error};
 use crate::roots::NEVER;
 use crate::then::{Reply, Response, Then};
 
+/// Of the number of a configuration, beside that of a worker in 32 bits.
+pub const ROOT_BITS: u32 = 22;
 /// Most configurations in the life of a process.
-const MAX_ROOTS: u32 = (1 << 22) - 1;
+const MAX_ROOTS: u32 = (1 << ROOT_BITS) - 1;
 /// Most workers.
-const MAX_WORKERS: u32 = 1 << 10;
+const MAX_WORKERS: u32 = 1 << (u32::BITS - ROOT_BITS);
 
 static WORKERS: OnceLock<Vec<Worker>> = OnceLock::new();
 /// Numbers of configurations.
@@ -313,10 +315,9 @@ impl Worker {
                 state.host.streams.schedule();
             }
         }
-        if then.wakes {
-            extension::wake();
+        if then.wakes || !then.queued.is_empty() {
+            extension::wake(then.queued);
         }
-        extension::queue(then.queued);
     }
 
     /// Answers a request that waits, or the one whose headers are being handled; another is not there any more, or was
